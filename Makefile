@@ -1,0 +1,75 @@
+# make                    build the programs into bin/ (needs Go alone)
+# make demo [STAY=1]      watch a message travel from Alice to Bob
+# make test               all tests
+# make check              all a change has to pass; installs what it needs
+# make fuzz [FUZZTIME=1m] every fuzz target for a while
+# make interop            against the real curl, mutt, mbsync, Dovecot, Postfix, …
+# make bench              benchmarks
+# make install DESTDIR= PREFIX=/usr/local
+
+PREFIX   = /usr/local
+GO       = go
+TAGS     = urfave_cli_no_docs,urfave_cli_no_suggest
+VERSION  = $(shell git describe --tags --always 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X pennypost/cmd/internal/version.version=$(VERSION)
+FUZZTIME = 1m
+TOOL     = $(GO) tool -modfile scripts/tools/go.mod
+
+export GOFLAGS = -tags=$(TAGS)
+
+all:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	ln -sf sendmail bin/mailq
+	ln -sf sendmail bin/newaliases
+
+demo: all
+	scripts/demo
+
+test:
+	$(GO) test ./...
+
+check: prepare all lint race
+	scripts/fuzz 3s
+
+# What the checks need beside Go.
+prepare:
+	scripts/prepare
+
+lint:
+	test -z "$$(gofmt -l cmd maildir proto scripts)"
+	$(TOOL) gofumpt -l cmd maildir proto | scripts/nothing "gofumpt would change"
+	$(GO) vet ./...
+	$(GO) fix -diff ./... | scripts/nothing "go fix would change"
+	$(TOOL) staticcheck ./...
+	$(TOOL) deadcode -test ./... | scripts/nothing "never called"
+	mandoc -Tlint -W warning,stop man/*.[1-8]
+	sh -n scripts/demo scripts/fuzz scripts/interop scripts/prepare
+
+# make test, under the race detector and in any order.
+race: GOFLAGS += -race
+race:
+	CGO_ENABLED=1 $(GO) test -shuffle=on -timeout 15m ./...
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+interop: all
+	scripts/interop
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 bin/imapd bin/mailuser bin/mimepack bin/mimeunpack bin/pop3d bin/sendmail bin/smtpd $(DESTDIR)$(PREFIX)/bin
+	ln -sf sendmail $(DESTDIR)$(PREFIX)/bin/mailq
+	ln -sf sendmail $(DESTDIR)$(PREFIX)/bin/newaliases
+	for s in 1 5 7 8; do \
+		install -d $(DESTDIR)$(PREFIX)/share/man/man$$s && \
+		install -m 644 man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s || exit 1; \
+	done
+
+clean:
+	rm -rf bin
+
+.PHONY: all demo test check prepare lint race fuzz bench interop install clean
