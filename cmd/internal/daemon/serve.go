@@ -1,0 +1,296 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	handshakeTime = 30 * time.Second // for the TLS handshake before the first octet
+	busyTime      = time.Second      // to take the refusal
+	drainTime     = 3 * time.Second  // for the replies in progress and the farewells after SIGTERM
+	killTime      = 1 * time.Second  // until sessions notice that their connection is closed
+)
+
+// A server holds the conversations of one process.
+type server struct {
+	Program
+	log          *slog.Logger
+	idle         time.Duration
+	cleartext    bool
+	most, mostOf int // limits, in all and per address; 0: none
+	listeners    []listener
+	tls          atomic.Pointer[tls.Config]
+
+	sessions sync.WaitGroup
+	mu       sync.Mutex
+	live     map[net.Conn]netip.Addr // conversations under way, by their bare connection
+	of       map[netip.Addr]int      // how many with each address
+}
+
+// loadTLS asks for the certificates.
+func (s *server) loadTLS() error {
+	if s.TLS == nil {
+		return nil
+	}
+	c, err := s.TLS()
+	if err == nil && (c != nil || s.tls.Load() == nil) {
+		s.tls.Store(c)
+	}
+	return err
+}
+
+// serve runs the accept loops until ctx ends, then the farewells.
+func (s *server) serve(ctx context.Context, readyFD int) error {
+	s.live, s.of = map[net.Conn]netip.Addr{}, map[netip.Addr]int{}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	dog := newWatchdog(len(s.listeners))
+	var loops sync.WaitGroup
+	for i, l := range s.listeners {
+		s.log.Info("listening", "addr", l.Addr(), "role", l.role)
+		loops.Go(func() { s.accept(ctx, l, dog.bell(i)) })
+	}
+	notify("READY=1\nSTATUS=ready")
+	if readyFD > 2 {
+		unix.Write(readyFD, []byte("\n"))
+		unix.Close(readyFD)
+	}
+	go dog.watch(ctx)
+	status := time.NewTicker(10 * time.Second)
+	defer status.Stop()
+	for last := -1; ; {
+		select {
+		case <-hup:
+			s.reload()
+		case <-status.C:
+			s.mu.Lock()
+			n := len(s.live)
+			s.mu.Unlock()
+			if n != last {
+				notify(fmt.Sprintf("STATUS=%d conversations", n))
+				last = n
+			}
+		case <-ctx.Done():
+			notify("STOPPING=1\nSTATUS=saying farewell")
+			for _, l := range s.listeners {
+				l.Close()
+			}
+			loops.Wait()
+			s.drain()
+			s.log.Info("farewell")
+			return nil
+		}
+	}
+}
+
+// reload reads again what may have changed, at SIGHUP.
+func (s *server) reload() {
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
+	err := s.loadTLS()
+	if s.Reload != nil {
+		err = errors.Join(err, s.Reload())
+	}
+	if err != nil {
+		s.log.Error("reload: the old state stays", "err", err)
+	} else {
+		s.log.Info("reloaded")
+	}
+	notify("READY=1")
+}
+
+// accept takes clients in. No error ends it but the end of the listener: when
+// descriptors run out, they come back when somebody leaves.
+func (s *server) accept(ctx context.Context, l listener, bell *bell) {
+	pause := 5 * time.Millisecond
+	for ctx.Err() == nil {
+		bell.ring(l.Listener)
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 5 * time.Millisecond
+			s.take(ctx, nc, l)
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded): // the watchdog wants to see us
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
+		case errors.Is(err, syscall.ECONNABORTED):
+			continue
+		}
+		s.log.Error("accept", "addr", l.Addr(), "err", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// take begins the conversation with nc, or refuses it when there are too many.
+func (s *server) take(ctx context.Context, nc net.Conn, l listener) {
+	peer, _ := addrOf(nc.RemoteAddr())
+	if why := s.enter(nc, peer); why != "" {
+		s.log.Warn("refused", "peer", text(peer), "err", why)
+		if !l.tls && s.Busy != "" {
+			nc.SetDeadline(time.Now().Add(busyTime))
+			nc.Write([]byte(s.Busy)) // fits the empty buffer of a new socket
+		}
+		nc.Close()
+		return
+	}
+	s.sessions.Go(func() {
+		defer s.leave(nc)
+		s.converse(ctx, nc, l.role, l.tls, text(peer), nil)
+	})
+}
+
+// network is what counts as one address: all of IPv4, the half of IPv6 that
+// one customer has to himself.
+func network(a netip.Addr) netip.Addr {
+	if a.Is6() {
+		p, _ := a.Prefix(64)
+		return p.Addr()
+	}
+	return a
+}
+
+// text is the address for logs, "" when there is none.
+func text(a netip.Addr) string {
+	if a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
+// enter counts a client, or says why not.
+func (s *server) enter(nc net.Conn, peer netip.Addr) (refused string) {
+	peer = network(peer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.most > 0 && len(s.live) >= s.most:
+		return "too many connections"
+	case s.mostOf > 0 && peer.IsValid() && s.of[peer] >= s.mostOf:
+		return "too many connections from this address"
+	}
+	s.live[nc] = peer
+	if peer.IsValid() {
+		s.of[peer]++
+	}
+	return ""
+}
+
+func (s *server) leave(nc net.Conn) {
+	nc.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	peer := s.live[nc]
+	delete(s.live, nc)
+	if s.of[peer]--; s.of[peer] <= 0 {
+		delete(s.of, peer)
+	}
+}
+
+// converse holds one conversation. A mistake of ours in it ends it, and no
+// other.
+func (s *server) converse(ctx context.Context, nc net.Conn, role string, encrypted bool, peer string, pre *Preauth) {
+	c := &Client{
+		Conn: nc, Peer: peer, Role: role, Preauth: pre,
+		TLS: s.tls.Load(), Idle: s.idle, Cleartext: s.cleartext, Log: s.log,
+	}
+	if peer != "" {
+		c.Log = s.log.With("peer", peer)
+	}
+	defer func() {
+		if mistake := recover(); mistake != nil {
+			c.Log.Error("session ended by a mistake of ours", "err", mistake, "stack", string(debug.Stack()))
+		}
+	}()
+	if pre != nil {
+		c.TLS = nil // RFC 9051 §7.1.4: whoever is in cannot start TLS
+	}
+	if encrypted {
+		t := tls.Server(nc, c.TLS)
+		nc.SetDeadline(time.Now().Add(handshakeTime))
+		if err := t.HandshakeContext(ctx); err != nil {
+			c.Log.Info("TLS handshake", "err", err)
+			return
+		}
+		nc.SetDeadline(time.Time{})
+		c.Conn, c.Secure, c.TLS = t, true, nil
+		defer t.Close()
+	}
+	s.Serve(ctx, c)
+}
+
+// single holds the only conversation of this process.
+func (s *server) single(ctx context.Context, nc net.Conn, role, peer string, pre *Preauth) {
+	addr, _ := netip.ParseAddr(peer)
+	s.live, s.of = map[net.Conn]netip.Addr{nc: network(addr)}, map[netip.Addr]int{}
+	over := make(chan struct{})
+	s.sessions.Go(func() {
+		defer close(over)
+		defer s.leave(nc)
+		s.converse(ctx, nc, role, s.Roles[role].TLS && pre == nil, peer, pre)
+	})
+	select {
+	case <-over:
+	case <-ctx.Done():
+		s.drain()
+	}
+}
+
+// drain gives the conversations drainTime to end by themselves. Reads fail from
+// now on, again and again, since a session may just be setting a deadline of
+// its own; later writes do, too.
+func (s *server) drain() {
+	over := make(chan struct{})
+	go func() { s.sessions.Wait(); close(over) }()
+	past := time.Unix(1, 0)
+	each := func(do func(net.Conn)) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for nc := range s.live {
+			do(nc)
+		}
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(drainTime)
+	for {
+		each(func(nc net.Conn) { nc.SetReadDeadline(past) })
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+			continue
+		case <-late:
+		}
+		break
+	}
+	s.log.Warn("conversations cut off")
+	each(func(nc net.Conn) { nc.SetDeadline(past); nc.Close() })
+	select {
+	case <-over:
+	case <-time.After(killTime):
+	}
+}
