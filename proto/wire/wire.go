@@ -3,17 +3,19 @@
 //
 // Replies wait in a buffer until the next read would block, so a client that
 // sends commands in a group is answered in a group (RFC 2920 §3.2).
+//
+// What a conversation costs does not grow with what it carries: 4 KiB while
+// the client is silent, a pooled buffer more while a block comes in or replies
+// wait to go out.
 package wire
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,32 +24,63 @@ var (
 	// end; the conversation may go on.
 	ErrTooLong = errors.New("line too long")
 
+	// ErrEndless reports a line so far over the limit that nobody waits for
+	// its end. The conversation cannot go on.
+	ErrEndless = errors.New("line without end")
+
 	// ErrLineEnd reports a CR without LF or an LF without CR (RFC 5321
-	// §2.3.8). The line has been skipped; what follows may be anything.
+	// §2.3.8). A line has been skipped; what follows may be anything. Behind a
+	// block nobody knows what follows: there the conversation cannot go on.
 	ErrLineEnd = errors.New("bare CR or LF")
 
 	// ErrInjected reports octets that arrived in the clear behind STARTTLS
 	// (CVE-2011-0411). Nobody may act on them: the session ends.
 	ErrInjected = errors.New("octets in the clear behind STARTTLS")
+
+	// ErrStopped reports that Stop was called before the client spoke.
+	ErrStopped = errors.New("stopped")
 )
 
-// A Conn is one conversation. It is not safe for concurrent use.
+const (
+	small = 4 << 10  // octets of the buffer a line comes into
+	large = 32 << 10 // octets of the buffers for blocks and for replies
+
+	endless = 1 << 20 // octets beyond which nobody waits for the end of a line
+
+	// minRate is how many octets a second a client has to keep up through a
+	// block, on top of one idle time in all. Fewer is no slow line but somebody
+	// who holds the session open (slowloris).
+	minRate = 500
+
+	maxHandshake = time.Minute
+	maxWrite     = 5 * time.Minute // for what one buffer holds
+)
+
+// buffers are lent to who has a block to read or replies to send.
+var buffers = sync.Pool{New: func() any { return new([large]byte) }}
+
+// A Conn is one conversation. But for Stop it is not safe for concurrent use.
 type Conn struct {
-	nc    net.Conn
-	r     *bufio.Reader
-	w     *bufio.Writer
+	nc    net.Conn // the client, behind TLS once that has begun
+	raw   net.Conn // the client as New got it
 	limit int
 	idle  time.Duration
-	until time.Time // the current line has to be whole by then; zero: idle counts from each read
+
+	in     []byte // what the client has sent and nobody has read is in[r:w]
+	r, w   int
+	own    []byte       // in, while nothing but lines comes
+	lent   *[large]byte // in, while a block comes
+	out    []byte       // what waits to go out
+	outbuf *[large]byte // where out lies; nil when nothing waits
+	outErr error        // of the first write that failed; nothing is written after it
+
+	stopped atomic.Bool
 }
 
 // New returns a Conn that takes lines of at most limit octets, CRLF counted,
 // and gives up after idle without a whole line from the client.
 func New(nc net.Conn, limit int, idle time.Duration) *Conn {
-	c := &Conn{nc: nc, limit: limit, idle: idle}
-	c.w = bufio.NewWriterSize(out{c}, 4096)
-	c.r = bufio.NewReaderSize(turn{c}, 4096)
-	return c
+	return &Conn{nc: nc, raw: nc, limit: limit, idle: idle}
 }
 
 // SetIdle changes how long the client may keep silent.
@@ -57,91 +90,28 @@ func (c *Conn) SetIdle(d time.Duration) { c.idle = d }
 func (c *Conn) SetLimit(n int) { c.limit = n }
 
 // RemoteAddr is the other end, as the operating system tells it.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
-
-// out writes to the client, who has as long to take it as to speak.
-type out struct{ c *Conn }
-
-func (o out) Write(p []byte) (int, error) {
-	o.c.nc.SetWriteDeadline(time.Now().Add(o.c.idle))
-	return o.c.nc.Write(p)
-}
-
-// turn is the client's turn to speak: what we have to say goes out first.
-type turn struct{ c *Conn }
-
-func (t turn) Read(p []byte) (int, error) {
-	if err := t.c.Flush(); err != nil {
-		return 0, err
-	}
-	until := t.c.until
-	if until.IsZero() {
-		until = time.Now().Add(t.c.idle)
-	}
-	t.c.nc.SetReadDeadline(until)
-	return t.c.nc.Read(p)
-}
-
-// ReadLine returns the client's next line without its CRLF; it stays valid
-// after the next read. The deadline is for the whole line, so a client that
-// sends an octet a minute gains nothing.
-func (c *Conn) ReadLine() (string, error) {
-	line, err := c.line(nil)
-	return string(line), err
-}
-
-// line appends the next line to buf, without its CRLF.
-func (c *Conn) line(buf []byte) ([]byte, error) {
-	c.until = time.Now().Add(c.idle)
-	defer func() { c.until = time.Time{} }()
-	start, long := len(buf), false
-	for {
-		part, err := c.r.ReadSlice('\n')
-		if len(buf)-start+len(part) > c.limit {
-			buf, long = buf[:start], true
-		}
-		if !long {
-			buf = append(buf, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err == io.EOF && (len(part) > 0 || len(buf) > start || long):
-			return buf[:start], io.ErrUnexpectedEOF
-		case err != nil:
-			return buf[:start], err
-		case long:
-			return buf[:start], ErrTooLong
-		}
-		text, ok := bytes.CutSuffix(buf[start:], []byte("\r\n"))
-		if !ok || bytes.IndexByte(text, '\r') >= 0 {
-			return buf[:start], ErrLineEnd
-		}
-		return buf[:start+len(text)], nil
-	}
-}
-
-// Printf queues one line; the CRLF is added here and nowhere else.
-func (c *Conn) Printf(format string, args ...any) {
-	fmt.Fprintf(c.w, format, args...)
-	c.w.WriteString("\r\n")
-}
-
-// Write queues p as it is.
-func (c *Conn) Write(p []byte) (int, error) { return c.w.Write(p) }
-
-// WriteString queues s as it is.
-func (c *Conn) WriteString(s string) (int, error) { return c.w.WriteString(s) }
-
-// Flush sends what is queued.
-func (c *Conn) Flush() error { return c.w.Flush() }
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
 // Close sends what is queued and hangs up.
-func (c *Conn) Close() error { return errors.Join(c.w.Flush(), c.nc.Close()) }
+func (c *Conn) Close() error {
+	err := errors.Join(c.Flush(), c.nc.Close())
+	c.giveBack()
+	return err
+}
+
+// Stop makes every wait for the client fail with ErrStopped, the one under way
+// too. What has reached us can still be read, and replies can still be sent.
+// It may be called while another goroutine uses the Conn.
+func (c *Conn) Stop() {
+	c.stopped.Store(true)
+	c.raw.SetReadDeadline(past)
+}
+
+var past = time.Unix(1, 0)
 
 // Buffered says how many octets the client has sent that nobody has read yet,
 // as far as they have reached us.
-func (c *Conn) Buffered() int { return c.r.Buffered() }
+func (c *Conn) Buffered() int { return c.w - c.r }
 
 // TLS is the state of the encryption, and whether there is any.
 func (c *Conn) TLS() (tls.ConnectionState, bool) {
@@ -155,174 +125,44 @@ func (c *Conn) TLS() (tls.ConnectionState, bool) {
 // that came in the clear after the command are never looked at: they fail it
 // with ErrInjected.
 func (c *Conn) StartTLS(config *tls.Config) error {
-	if c.r.Buffered() > 0 {
+	if c.Buffered() > 0 {
 		return ErrInjected
 	}
 	if err := c.Flush(); err != nil {
 		return err
 	}
-	c.nc.SetDeadline(time.Now().Add(c.idle))
 	t := tls.Server(c.nc, config)
-	if err := t.Handshake(); err != nil {
-		return fmt.Errorf("TLS handshake: %w", err)
+	if err := c.handshake(t); err != nil {
+		return err
 	}
-	c.nc.SetDeadline(time.Time{})
 	c.nc = t
-	c.r.Reset(turn{c})
-	c.w.Reset(out{c})
 	return nil
 }
 
-// Literal returns a reader of exactly n octets as they come (RFC 9051 §4.3).
-// A client that falls silent or leaves before the last fails the read.
-func (c *Conn) Literal(n int64) io.Reader { return &literal{c, n} }
-
-type literal struct {
-	c    *Conn
-	left int64
+// Handshake ends the handshake of a connection that is TLS from the start;
+// any other it leaves alone. Reading or writing would do it too, with the idle
+// time for a limit.
+func (c *Conn) Handshake() error {
+	if t, ok := c.nc.(*tls.Conn); ok {
+		return c.handshake(t)
+	}
+	return nil
 }
 
-func (l *literal) Read(p []byte) (int, error) {
-	if l.left == 0 {
-		return 0, io.EOF
+func (c *Conn) handshake(t *tls.Conn) error {
+	c.raw.SetDeadline(time.Now().Add(min(c.idle, maxHandshake)))
+	if c.stopped.Load() {
+		return ErrStopped
 	}
-	if int64(len(p)) > l.left {
-		p = p[:l.left]
+	if err := t.Handshake(); err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
 	}
-	n, err := l.c.r.Read(p)
-	l.left -= int64(n)
-	if err == io.EOF && l.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
+	c.raw.SetDeadline(time.Time{})
+	return nil
 }
 
-// Await returns true when the client has said something, false when a value
-// comes from wake (or it is closed) first. What is queued goes out before the
-// wait, which lasts no longer than the idle time.
-func (c *Conn) Await(wake <-chan struct{}) (bool, error) {
-	if c.r.Buffered() > 0 {
-		return true, nil
-	}
-	stop, woken := make(chan struct{}), make(chan bool, 1)
-	go func() {
-		select {
-		case <-wake:
-			woken <- true
-			for { // Peek may not have set its own deadline yet: insist
-				c.nc.SetReadDeadline(time.Unix(1, 0))
-				select {
-				case <-stop:
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-			}
-		case <-stop:
-			woken <- false
-		}
-	}()
-	_, err := c.r.Peek(1)
-	close(stop)
-	if early := <-woken; early && errors.Is(err, os.ErrDeadlineExceeded) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// Dotted queues what body writes as a dot-stuffed block (RFC 1939 §3,
-// RFC 5321 §4.5.2), turning bare LF into CRLF and ending the last line.
-func (c *Conn) Dotted(body func(io.Writer) error) error {
-	d := &dotted{w: c.w, start: true}
-	err := body(d)
-	if d.cr {
-		c.w.WriteString("\n")
-	} else if !d.start {
-		c.w.WriteString("\r\n")
-	}
-	c.w.WriteString(".\r\n")
-	return err
-}
-
-type dotted struct {
-	w     *bufio.Writer
-	start bool // at the start of a line
-	cr    bool // the last octet was CR
-}
-
-// Write copies whole lines at a time.
-func (d *dotted) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		if d.start && p[0] == '.' {
-			d.w.WriteByte('.')
-		}
-		d.start = false
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			d.cr = p[len(p)-1] == '\r'
-			_, err := d.w.Write(p)
-			return n, err
-		}
-		if i > 0 {
-			d.cr = p[i-1] == '\r'
-		}
-		d.w.Write(p[:i])
-		if !d.cr {
-			d.w.WriteByte('\r')
-		}
-		if err := d.w.WriteByte('\n'); err != nil {
-			return 0, err
-		}
-		d.start, d.cr = true, false
-		p = p[i+1:]
-	}
-	return n, nil
-}
-
-// Undotted returns a reader of the block that ends in a dot on a line of its
-// own (RFC 5321 §4.5.2), with the stuffing taken out and CRLF at the end of
-// each line. Nothing but CRLF.CRLF ends it: a line over the limit or with a
-// bare CR or LF fails the read with ErrTooLong or ErrLineEnd.
-func (c *Conn) Undotted() io.Reader { return &undotted{c: c} }
-
-type undotted struct {
-	c    *Conn
-	buf  []byte
-	rest []byte
-	done error
-}
-
-func (u *undotted) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		if len(u.rest) == 0 {
-			if u.done != nil || n > 0 && u.c.r.Buffered() == 0 {
-				break
-			}
-			u.next()
-			continue
-		}
-		k := copy(p[n:], u.rest)
-		u.rest, n = u.rest[k:], n+k
-	}
-	if n == 0 {
-		return 0, u.done
-	}
-	return n, nil
-}
-
-func (u *undotted) next() {
-	line, err := u.c.line(u.buf[:0])
-	u.buf = line
-	switch {
-	case err == io.EOF:
-		u.done = io.ErrUnexpectedEOF
-	case err != nil:
-		u.done = err
-	case len(line) == 1 && line[0] == '.':
-		u.done = io.EOF
-	default:
-		u.buf = append(line, '\r', '\n')
-		u.rest = bytes.TrimPrefix(u.buf, []byte("."))
-	}
+// timedOut says whether err is that of a deadline.
+func timedOut(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
 }
