@@ -1,0 +1,257 @@
+package account
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A User is somebody who has a mailbox here.
+type User struct {
+	Name, Domain string // as they are spelled in paths and logs: folded, A-labels
+	UID, GID     int    // owner of the mail, -1: whoever delivers or serves it
+	Home, Shell  string // "" if nothing was said
+	Gecos        string // full name
+	Maildir      string // absolute path; it need not be there yet
+	System       bool   // one of the system's users
+}
+
+// Address returns name@domain.
+func (u *User) Address() string { return u.Name + "@" + u.Domain }
+
+// A userTable is a users file. Only what is asked for is taken apart: a line stays
+// text until then.
+type userTable struct {
+	line   map[string]string // by localKey
+	names  []string          // in the order of the file; the first gets postmaster's mail
+	sample string            // a password field that is not empty
+	system bool              // "@system": the system's users belong to the domain
+}
+
+// A userLine is one line of a users file: name:password:uid:gid:gecos:home:shell:extra,
+// as Dovecot's passwd-file has it.
+type userLine struct {
+	name     string // as localKey spells it
+	password string // {SCHEME}hash; "": nobody can log in
+	uid, gid int    // -1: none
+	gecos    string
+	home     string
+	shell    string
+	mail     string // from userdb_mail=maildir:PATH among the extra fields; "" if not said
+	nologin  bool
+}
+
+// parseUsers checks every line of a users file.
+func parseUsers(path, domain string, data []byte) (*userTable, error) {
+	t := &userTable{line: map[string]string{}}
+	n := 0
+	for text := range strings.Lines(string(data)) {
+		n++
+		text = strings.TrimRight(text, "\r\n")
+		if s := strings.TrimSpace(text); s == "" || s[0] == '#' {
+			continue
+		} else if s == "@system" {
+			t.system = true
+			continue
+		}
+		u, err := parseUser(text, domain)
+		if err != nil {
+			return nil, bad(path, n, "%v", err)
+		}
+		if _, twice := t.line[u.name]; twice {
+			return nil, bad(path, n, "%q is there already", u.name)
+		}
+		t.names = append(t.names, u.name)
+		if t.sample == "" && !u.nologin && usable(u.password) {
+			t.sample = u.password
+		}
+		t.line[u.name] = text
+	}
+	return t, nil
+}
+
+// parseNoUsers is the users file of a domain that has only the system's.
+func parseNoUsers(string, []byte) (*userTable, error) { return systemOnly, nil }
+
+var systemOnly = &userTable{system: true}
+
+func parseUser(text, domain string) (userLine, error) {
+	u := userLine{uid: -1, gid: -1}
+	fields := strings.SplitN(text, ":", 8)
+	name, err := userName(fields[0], domain)
+	if err != nil {
+		return u, err
+	}
+	u.name = name
+	for i := range len(text) {
+		if text[i] < ' ' && text[i] != '\t' || text[i] == 0x7f {
+			return u, fmt.Errorf("a control character in the line of %q", name)
+		}
+	}
+	field := func(i int) string {
+		if i < len(fields) {
+			return fields[i]
+		}
+		return ""
+	}
+	u.password = field(1)
+	if u.password != "" {
+		if err := checkPassword(u.password); err != nil {
+			return u, fmt.Errorf("password of %q: %w", name, err)
+		}
+	}
+	if u.uid, err = id(field(2)); err != nil {
+		return u, fmt.Errorf("uid of %q: %w", name, err)
+	}
+	if u.gid, err = id(field(3)); err != nil {
+		return u, fmt.Errorf("gid of %q: %w", name, err)
+	}
+	u.gecos, u.home, u.shell = field(4), field(5), field(6)
+	if u.home != "" && !filepath.IsAbs(u.home) {
+		return u, fmt.Errorf("home of %q is not an absolute path", name)
+	}
+	for word := range strings.FieldsSeq(field(7)) {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "nologin":
+			u.nologin = true
+		case "userdb_mail":
+			if u.mail, err = mailLocation(value, u.home); err != nil {
+				return u, fmt.Errorf("userdb_mail of %q: %w", name, err)
+			}
+		case "allow_nets":
+			return u, fmt.Errorf("allow_nets of %q would not be enforced", name)
+		}
+	}
+	return u, nil
+}
+
+// userName reads the first field: the name, or the whole address.
+func userName(field, domain string) (string, error) {
+	name := field
+	if local, at, ok := strings.Cut(field, "@"); ok {
+		if key, err := domainKey(at); err != nil || key != domain {
+			return "", fmt.Errorf("%q is not in this domain", field)
+		}
+		name = local
+	}
+	key, err := localKey(name)
+	if err != nil {
+		return "", fmt.Errorf("%q cannot be a user's name", field)
+	}
+	if name[0] == ' ' || name[0] == '\t' || name[len(name)-1] == ' ' {
+		return "", fmt.Errorf("blanks around the name %q", field)
+	}
+	return key, nil
+}
+
+func id(field string) (int, error) {
+	if field == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(field, 10, 32)
+	if err != nil || n == 1<<32-1 {
+		return -1, fmt.Errorf("%q is not a number from 0 to 4294967294", field)
+	}
+	return int(n), nil
+}
+
+// mailLocation reads Dovecot's form of a mail location, of which we know
+// "maildir:PATH" alone; "~/" is the user's home.
+func mailLocation(value, home string) (string, error) {
+	path, ok := strings.CutPrefix(value, "maildir:")
+	if !ok || strings.Contains(path, ":") || strings.ContainsAny(path, "%") {
+		return "", fmt.Errorf("%q is not of the form maildir:PATH", value)
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok && home != "" {
+		path = filepath.Join(home, rest)
+	}
+	if !filepath.IsAbs(path) {
+		return "", fmt.Errorf("%q is not an absolute path", path)
+	}
+	return filepath.Clean(path), nil
+}
+
+// user makes the User of a line.
+func (o *Office) user(d *domain, l userLine) (*User, error) {
+	u := &User{Name: l.name, Domain: d.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Gecos: l.gecos, Maildir: l.mail}
+	if u.Maildir == "" {
+		m, err := o.mail.get()
+		if err != nil {
+			return nil, err
+		}
+		pattern := m.mailbox
+		if pattern == "" {
+			pattern = "/var/mail/%d/%n"
+		}
+		u.Maildir = expand(pattern, u.Name, u.Domain)
+	}
+	return u, nil
+}
+
+// findUser looks for a user by the key of the name, in the file and then, where the
+// domain has them, among the system's. It returns ErrUnknown if there is none.
+func (o *Office) findUser(d *domain, key string) (*User, userLine, error) {
+	t, err := d.users.get()
+	if err != nil {
+		return nil, userLine{}, err
+	}
+	if text, ok := t.line[key]; ok {
+		l, err := parseUser(text, d.name)
+		if err != nil {
+			return nil, l, err
+		}
+		u, err := o.user(d, l)
+		return u, l, err
+	}
+	if !t.system {
+		return nil, userLine{}, ErrUnknown
+	}
+	p, err := o.sys.lookup(key)
+	if err != nil {
+		return nil, userLine{}, err
+	}
+	return p.user(d), userLine{}, nil
+}
+
+// user makes the User of one of the system's.
+func (p passwdLine) user(d *domain) *User {
+	return &User{
+		Name: p.name, Domain: d.name, UID: p.uid, GID: p.gid, Home: p.home, Shell: p.shell, Gecos: p.gecos,
+		Maildir: filepath.Join(p.home, "Maildir"), System: true,
+	}
+}
+
+// lookup finds the user a local part belongs to: by the whole of it, else without
+// its detail.
+func (o *Office) lookup(d *domain, local string) (*User, userLine, error) {
+	key, err := localKey(local)
+	if err != nil {
+		return nil, userLine{}, ErrUnknown
+	}
+	u, l, err := o.findUser(d, key)
+	if b, detailed := base(key); err == ErrUnknown && detailed {
+		return o.findUser(d, b)
+	}
+	return u, l, err
+}
+
+// Lookup finds the user an address belongs to, without asking the aliases:
+// "bob@hamburger.edu", "bob+lists@hamburger.edu", or "bob" in [Office.Domain]. It
+// returns ErrUnknown if there is none.
+func (o *Office) Lookup(addr string) (*User, error) {
+	local, name, err := split(addr)
+	if err != nil {
+		return nil, ErrUnknown
+	}
+	d, err := o.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, ErrUnknown
+	}
+	u, _, err := o.lookup(d, local)
+	return u, err
+}
