@@ -6,6 +6,8 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
+
+	"pennypost/cmd/internal/status"
 )
 
 // become drops the rights of root for those of the user called name, for good.
@@ -42,7 +44,7 @@ func become(name string) error {
 		err = syscall.Setresuid(uid, uid, uid)
 	}
 	if err != nil {
-		return &failure{77, errors.Join(errors.New("--user "+name), err)} // EX_NOPERM
+		return status.Errorf(status.NoPerm, "--user %s: %w", name, err)
 	}
 	if uid != 0 && (syscall.Setuid(0) == nil || os.Geteuid() != uid || os.Getegid() != gid) {
 		return system("--user %s: root's rights could not be given up", name)

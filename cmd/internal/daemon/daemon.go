@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"pennypost/cmd/internal/status"
 )
 
 // A Program is one server as Run has to know it.
@@ -128,8 +130,8 @@ func Begin(program string) {
 	openLog(program)
 }
 
-// Run serves until the conversation is over, or until SIGTERM. The error says
-// by a method ExitCode what the process should return (sysexits(3)).
+// Run serves until the conversation is over, or until SIGTERM. The error is a
+// [status.Error].
 func Run(c *cli.Context, p Program) error {
 	Begin(p.Name)
 	if err := setLevel(c.String("log-level")); err != nil {
@@ -193,20 +195,9 @@ func (s *server) run(ctx context.Context, c *cli.Context, ask facts, w way) erro
 	}
 }
 
-// failure is an error with the exit status it calls for.
-type failure struct {
-	code int
-	err  error
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-// ExitCode is one of sysexits(3).
-func (f *failure) ExitCode() int { return f.code }
-
-func usage(format string, args ...any) error  { return &failure{64, fmt.Errorf(format, args...)} } // EX_USAGE
-func config(format string, args ...any) error { return &failure{78, fmt.Errorf(format, args...)} } // EX_CONFIG
-func system(format string, args ...any) error { return &failure{71, fmt.Errorf(format, args...)} } // EX_OSERR
+// What is wrong before anybody is served, as sysexits(3) has it.
+func usage(format string, args ...any) error  { return status.Errorf(status.Usage, format, args...) }
+func config(format string, args ...any) error { return status.Errorf(status.Config, format, args...) }
+func system(format string, args ...any) error { return status.Errorf(status.OSErr, format, args...) }
 
 var errNobody = errors.New("nobody to talk to: give --listen, or run me from inetd, systemd or ssh")
