@@ -23,6 +23,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/cmd/internal/status"
+	"pennypost/cmd/internal/version"
 )
 
 // A Program is one server as Run has to know it.
@@ -121,9 +122,26 @@ var begin = sync.OnceFunc(func() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 })
 
+// Main is all of a daemon's main function: it makes app one of our programs
+// and ends with the status of what it returns (sysexits(3)).
+func Main(app *cli.App) {
+	Begin(app.Name)
+	app.HelpName = app.Name
+	app.Version = version.String()
+	app.HideHelpCommand = true
+	app.DisableSliceFlagSeparator = true
+	app.ExitErrHandler = func(*cli.Context, error) {}
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return status.With(status.Usage, err) }
+	err := app.Run(os.Args)
+	if err != nil && !onStderr {
+		slog.Error("cannot serve", "err", err) // standard error leads nowhere
+		os.Exit(status.Code(err))
+	}
+	status.Exit(err)
+}
+
 // Begin takes care that nothing but the conversation reaches the client: under
-// inetd descriptor 2 may be the client's socket. It is the first thing main
-// does, before flags are looked at; Run does it otherwise.
+// inetd descriptor 2 may be the client's socket. Main begins with it.
 func Begin(program string) {
 	begin()
 	openLog(program)

@@ -27,6 +27,10 @@ func setLevel(name string) error {
 
 var opened sync.Once
 
+// onStderr says that descriptor 2 leads to somebody who reads it, and is the
+// log.
+var onStderr bool
+
 // openLog makes the log of the process slog's default: standard error if that
 // is not the client, else syslog. Lines for the journal begin with their
 // priority (sd-daemon(3)).
@@ -44,6 +48,7 @@ func openLog(program string) {
 			to = newLines(&syslog{program: program}, true)
 		default:
 			to = newLines(plain{os.Stderr}, false)
+			onStderr = true
 		}
 		slog.SetDefault(slog.New(to))
 	})
@@ -143,7 +148,7 @@ type syslog struct {
 const facilityMail = 2 << 3
 
 func (s *syslog) line(l slog.Level, text []byte) {
-	if s.conn == nil && !s.dial() {
+	if time.Now().Before(s.retry) || s.conn == nil && !s.dial() {
 		return
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
@@ -154,7 +159,12 @@ func (s *syslog) line(l slog.Level, text []byte) {
 	}
 	for range 2 { // once more when the system's log was restarted
 		s.conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		if _, err := s.conn.Write(msg); err == nil || os.IsTimeout(err) {
+		_, err := s.conn.Write(msg)
+		if err == nil {
+			return
+		}
+		if os.IsTimeout(err) {
+			s.retry = time.Now().Add(time.Second)
 			return
 		}
 		s.conn.Close()
@@ -168,9 +178,6 @@ func (s *syslog) dial() bool {
 	path := s.path
 	if path == "" {
 		path = "/dev/log"
-	}
-	if time.Now().Before(s.retry) {
-		return false
 	}
 	for _, network := range []string{"unixgram", "unix"} {
 		if c, err := net.DialTimeout(network, path, 100*time.Millisecond); err == nil {
