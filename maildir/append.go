@@ -1,0 +1,349 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// AppendOptions say how a message is added to a folder.
+type AppendOptions struct {
+	Flags    Flags
+	Keywords []string
+	Date     time.Time // INTERNALDATE; zero is now
+	Limit    int64     // octets at most, as read; more is ErrTooBig. 0: no limit
+}
+
+// Append adds the message that r holds, and gives it its UID. CRLF becomes LF. When it returns nil the message and its
+// UID are on disk; when it does not, nothing of it is left. ErrKeywords when a keyword can get no letter.
+func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
+	f.mu.Lock()
+	if f.dir == nil {
+		f.mu.Unlock()
+		return 0, fs.ErrClosed
+	}
+	dir := f.dir.hold()
+	f.mu.Unlock()
+	defer dir.close()
+
+	// The client may be slow: nothing is held while it sends.
+	var file spool
+	if err := file.open(dir, dir.uid, dir.gid, o.Limit); err != nil {
+		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
+	}
+	defer file.discard()
+	if _, err = io.Copy(&file, r); err == nil {
+		err = file.finish(o.Date)
+	}
+	if err == nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		uid, err = f.append(&file, o)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
+	}
+	return uid, nil
+}
+
+// append gives a finished file its name and UID.
+func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
+	lk, err := f.lockToAdd(1)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { lk.release() }()
+	letters, err := f.letters(o.Keywords, true)
+	if err != nil {
+		return 0, err
+	}
+	dir, text := inNew, ""
+	if o.Flags != 0 || letters != 0 {
+		dir, text = inCur, infoText(o.Flags, letters, "", "")
+	}
+	done := func() {}
+	if dir == inCur {
+		done = f.ownChange()
+	}
+	base, err := file.place(file.dir, file.name, sub(dir), text)
+	if err != nil {
+		return 0, err
+	}
+	file.name = ""
+	done()
+	fresh := len(f.lines)
+	uid = f.addSeen(base, dir, text)
+	if err := f.writeList(fresh); err != nil {
+		f.unadopt(fresh)
+		file.dir.unlink(sub(dir) + base + text)
+		return 0, err
+	}
+	// Who sees the message now sees it under its UID: the lock is not needed for the rest.
+	lk.release()
+	lk = nil
+	if err := file.dir.sync(sub(dir)[:3]); err != nil {
+		file.dir.unlink(sub(dir) + base + text)
+		return 0, err
+	}
+	return uid, nil
+}
+
+// lockToAdd takes the lock, for adding n messages: list and keywords are up to date, and there are UIDs enough.
+func (f *Folder) lockToAdd(n int) (*lock, error) {
+	if f.dir == nil {
+		return nil, fs.ErrClosed
+	}
+	lk, err := f.dir.lock()
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err = f.stamps(); err == nil {
+		err = f.readList()
+	}
+	if err == nil {
+		err = f.readKeywords()
+	}
+	if err == nil && f.head.validity == 0 {
+		err = f.beginList()
+	}
+	if err == nil && uint64(f.head.next)+uint64(n) > maxUID {
+		err = f.renumber()
+	}
+	if err != nil {
+		lk.release()
+		return nil, err
+	}
+	return lk, nil
+}
+
+// addSeen takes in a file that we have just put there under a name of ours. The list is not written yet.
+func (f *Folder) addSeen(base string, dir byte, text string) uint32 {
+	f.addLine(f.head.next, "", base)
+	m := f.lines[len(f.lines)-1]
+	m.dir, m.info, m.Recent = dir, f.info(text), true
+	m.Flags = m.info.flags
+	f.unseen--
+	if dir == inNew {
+		f.inNew++
+	}
+	f.changed = true
+	return m.UID
+}
+
+// A Pair says which UID a message had, and which it has in the other folder.
+type Pair struct {
+	From, To uint32
+}
+
+// Copy puts messages into another folder, with flags, keywords and dates: as further links to their files, or as copies
+// where that cannot be. Messages that are gone are left out. When it returns nil all of it is on
+// disk; when it does not, no copy is left. The pairs are in the order of msgs.
+func (f *Folder) Copy(msgs []*Message, to *Folder) ([]Pair, error) {
+	return f.transfer(msgs, to, false)
+}
+
+// Move is Copy and Expunge in one: each message by one rename, so that it is never in both folders, nor in none. Where
+// that cannot be (another file system) it is copied, synced, and removed here. After an error some
+// messages may have moved, as the pairs tell.
+func (f *Folder) Move(msgs []*Message, to *Folder) ([]Pair, error) {
+	return f.transfer(msgs, to, true)
+}
+
+func (f *Folder) transfer(msgs []*Message, to *Folder, move bool) ([]Pair, error) {
+	verb := "copy"
+	if move {
+		verb = "move"
+	}
+	unlock, err := lockBoth(f, to)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	t := &transfer{from: f, to: to, move: move}
+	if err := t.run(msgs); err != nil {
+		return t.pairs, fmt.Errorf("%s from folder %q to %q: %w", verb, f.name, to.name, err)
+	}
+	return t.pairs, nil
+}
+
+// lockBoth takes the mutexes of two folders, always in the same order.
+func lockBoth(a, b *Folder) (unlock func(), err error) {
+	if a == b {
+		a.mu.Lock()
+		unlock = a.mu.Unlock
+	} else {
+		first, second := a, b
+		if b.serial < a.serial {
+			first, second = b, a
+		}
+		first.mu.Lock()
+		second.mu.Lock()
+		unlock = func() { second.mu.Unlock(); first.mu.Unlock() }
+	}
+	if a.dir == nil || b.dir == nil {
+		unlock()
+		return nil, fs.ErrClosed
+	}
+	return unlock, nil
+}
+
+type transfer struct {
+	from, to *Folder
+	move     bool
+	pairs    []Pair
+	made     []string // paths in the target, in the order of pairs
+	lk       *lock
+}
+
+func (t *transfer) run(msgs []*Message) (err error) {
+	// Only the lock of the target is held: a rename out of the source is seen there as any other program's.
+	if t.lk, err = t.to.lockToAdd(len(msgs)); err != nil {
+		return err
+	}
+	defer func() { t.lk.release() }()
+	fresh := len(t.to.lines)
+	target, source := t.to.ownChange(), func() {}
+	if t.move && t.from != t.to {
+		source = t.from.ownChange()
+	}
+	for _, m := range msgs {
+		t.lk.touch()
+		if err = t.one(m); err != nil && !errors.Is(err, ErrGone) {
+			break
+		}
+		err = nil
+	}
+	target()
+	source()
+	if err != nil && !t.move {
+		return t.undo(fresh, err)
+	}
+	if len(t.pairs) == 0 {
+		return err
+	}
+	if werr := t.to.writeList(fresh); werr != nil {
+		if t.move { // they are there, and get their UIDs when the list can be written
+			t.to.unadopt(fresh)
+			t.pairs = nil
+			return werr
+		}
+		return t.undo(fresh, werr)
+	}
+	serr := t.to.dir.sync("cur")
+	if serr == nil && t.move {
+		serr = t.from.dir.sync("cur")
+		if serr == nil {
+			serr = t.from.dir.sync("new")
+		}
+	}
+	if serr != nil && !t.move {
+		return t.undo(fresh, serr)
+	}
+	if err == nil {
+		err = serr
+	}
+	return err
+}
+
+// one brings one message over.
+func (t *transfer) one(m *Message) error {
+	return t.from.with(m, func(i int, path string) error {
+		now := t.from.lines[i]
+		letters, err := t.to.letters(now.info.keywords, true)
+		if err != nil {
+			return err
+		}
+		text := infoText(now.info.flags, letters, now.info.other, now.info.extra)
+		base, err := t.name(now, path)
+		if err != nil {
+			return err
+		}
+		name := "cur/" + base + text
+		if t.move {
+			err = renameNew(t.from.dir.fd, path, t.to.dir.fd, name)
+		} else {
+			err = again(func() error { return unix.Linkat(t.from.dir.fd, path, t.to.dir.fd, name, 0) })
+		}
+		switch err {
+		case unix.EXDEV, unix.EMLINK, unix.EPERM, unix.ENOTSUP:
+			if err = t.byCopy(m, name); err == nil && t.move {
+				err = t.from.dir.unlink(t.from.lines[i].path())
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if t.move {
+			t.from.mark(i, gone)
+		}
+		uid := t.to.addSeen(base, inCur, text)
+		t.pairs = append(t.pairs, Pair{now.UID, uid})
+		t.made = append(t.made, name)
+		return nil
+	})
+}
+
+// name makes the base name in the target: a new one, with sizes that are right.
+func (t *transfer) name(m *Message, path string) (string, error) {
+	var st unix.Stat_t
+	if err := statat(t.from.dir.fd, path, &st); err != nil {
+		return "", err
+	}
+	w := t.from.namedSize(m, st.Size)
+	if n, ok := t.from.sizes[m.UID]; ok {
+		w = n
+	}
+	if w < 0 {
+		file, err := t.from.open(m)
+		if err != nil {
+			return "", err
+		}
+		defer file.Close()
+		if w, err = countCRLF(file); err != nil {
+			return "", err
+		}
+	}
+	return sized(uniqueName(), st.Size, w), nil
+}
+
+// byCopy copies where there can be no link.
+func (t *transfer) byCopy(m *Message, name string) error {
+	file, err := t.from.open(m)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	tmp, err := copyInto(target{t.to.dir, t.to.dir.uid, t.to.dir.gid}, file, st.ModTime())
+	if err != nil {
+		return err
+	}
+	if err := renameNew(t.to.dir.fd, tmp, t.to.dir.fd, name); err != nil {
+		t.to.dir.unlink(tmp)
+		return err
+	}
+	if t.move { // it is removed over there next
+		return t.to.dir.sync("cur")
+	}
+	return nil
+}
+
+// undo takes back the copies that were made.
+func (t *transfer) undo(fresh int, err error) error {
+	for _, name := range t.made {
+		t.to.dir.unlink(name)
+	}
+	t.to.unadopt(fresh)
+	t.pairs, t.made = nil, nil
+	return err
+}

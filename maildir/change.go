@@ -1,0 +1,170 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Change says what becomes of a message's flags and keywords.
+type Change struct {
+	Add, Remove                 Flags
+	AddKeywords, RemoveKeywords []string
+	Replace                     bool // all flags and keywords but those to add are removed
+}
+
+// Store changes the flags of messages: each by one rename, so that nobody sees half a change and none of two changes at
+// once is lost. A message that is gone is passed over. ErrKeywords when a keyword can get no letter; then no
+// message was changed. After another error some may be changed; Sync tells.
+//
+// Like every server's, the change survives us at once, and a power cut after a few seconds.
+func (f *Folder) Store(msgs []*Message, c Change) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dir == nil {
+		return fs.ErrClosed
+	}
+	if len(msgs) == 0 {
+		return nil
+	}
+	if err := f.change(msgs, c); err != nil {
+		return fmt.Errorf("change flags in folder %q: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *Folder) change(msgs []*Message, c Change) error {
+	lk, err := f.lockAnyway()
+	if err != nil {
+		return err
+	}
+	defer lk.release()
+	if err := f.readKeywords(); err != nil {
+		return err
+	}
+	add, err := f.letters(c.AddKeywords, true)
+	if err != nil {
+		return err
+	}
+	remove, err := f.letters(c.RemoveKeywords, false)
+	if err != nil {
+		return err
+	}
+	defer f.ownChange()()
+	for _, m := range msgs {
+		lk.touch()
+		err := f.with(m, func(i int, path string) error {
+			now := f.lines[i]
+			flags, letters := now.info.flags&^c.Remove|c.Add, now.info.letters&^remove|add
+			if c.Replace {
+				flags, letters = c.Add, add
+			}
+			if flags == now.info.flags && letters == now.info.letters {
+				return nil
+			}
+			text := infoText(flags, letters, now.info.other, now.info.extra)
+			if err := renameNew(f.dir.fd, path, f.dir.fd, "cur/"+now.base+text); err != nil {
+				return err
+			}
+			if now.dir == inNew {
+				f.inNew--
+			}
+			f.seenAt(i, inCur, text)
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrGone) {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockAnyway takes the lock; when there is no room for it, it goes on without: to change flags and to
+// remove mail has to work on a full disk. The lock may be nil.
+func (f *Folder) lockAnyway() (*lock, error) {
+	lk, err := f.dir.lock()
+	if err != nil && noRoom(err) {
+		return nil, nil
+	}
+	return lk, err
+}
+
+// Expunge removes messages. One that is gone already is no error. It returns when the removal is on disk.
+func (f *Folder) Expunge(msgs []*Message) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dir == nil {
+		return fs.ErrClosed
+	}
+	if len(msgs) == 0 {
+		return nil
+	}
+	if err := f.expunge(msgs); err != nil {
+		return fmt.Errorf("expunge in folder %q: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *Folder) expunge(msgs []*Message) error {
+	lk, err := f.lockAnyway()
+	if err != nil {
+		return err
+	}
+	defer lk.release()
+	touched := [gone]bool{}
+	err = func() error {
+		defer f.ownChange()()
+		for _, m := range msgs {
+			lk.touch()
+			err := f.with(m, func(i int, path string) error {
+				if err := f.dir.unlink(path); err != nil {
+					return err
+				}
+				touched[f.lines[i].dir] = true
+				f.mark(i, gone)
+				return nil
+			})
+			if err != nil && !errors.Is(err, ErrGone) {
+				return err
+			}
+		}
+		return nil
+	}()
+	for dir, yes := range touched {
+		if yes {
+			if serr := f.dir.sync(sub(byte(dir))[:3]); err == nil {
+				err = serr
+			}
+		}
+	}
+	return err
+}
+
+// twins deals with base names that stand for two different files at once: somebody copied one under its own name. The
+// later sighting becomes a message of its own under a new name. It counts how many there still are.
+func (f *Folder) twins(p *pass) int {
+	n := 0
+	for _, s := range p.moved {
+		if p.seen[s.line] < 2 {
+			continue
+		}
+		m := f.lines[s.line]
+		path := sub(s.dir) + s.base + s.text
+		var a, b unix.Stat_t
+		if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil || a.Ino == b.Ino {
+			continue // one file, or one that is on its way from one name to the other
+		}
+		clean := uniqueName()
+		if w := sizeByName(s.base, b.Size); w >= 0 {
+			clean = sized(clean, b.Size, w)
+		}
+		if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.text) == nil {
+			p.unknown = append(p.unknown, sighting{-1, s.dir, clean, s.text})
+		} else {
+			n++
+		}
+	}
+	return n
+}

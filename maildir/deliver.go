@@ -1,0 +1,400 @@
+package maildir
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DeliverOptions say where a message goes.
+type DeliverOptions struct {
+	Folder   string // "" is INBOX; fs.ErrNotExist when it is not there
+	UID, GID int    // owner of the file, given when we are root; 0 or -1: the Maildir's own owner
+	Limit    int64  // octets at most, as written here; more is ErrTooBig. 0: no limit
+}
+
+// A Delivery is a message on its way into one or more mailboxes: write it, then Commit or Abort.
+// Nothing can be seen in any mailbox before Commit. It is not for concurrent use.
+type Delivery struct {
+	file    spool
+	targets []target // the first is where the file is written
+	names   []string // base names, known after Commit
+	done    bool
+}
+
+// A target is one mailbox of a delivery.
+type target struct {
+	place    *place
+	uid, gid int
+}
+
+// lifetime is how long a delivery may take; what lies in tmp for half a day longer is removed by others.
+const lifetime = 24 * time.Hour
+
+// Deliver begins a delivery. It takes no lock and gives no UID: whoever looks into the folder next does.
+func (s *Store) Deliver(o DeliverOptions) (*Delivery, error) {
+	t, err := s.target(o)
+	if err != nil {
+		return nil, fmt.Errorf("deliver to %s: %w", s.path, err)
+	}
+	d := &Delivery{targets: []target{t}}
+	if err := d.file.open(t.place, t.uid, t.gid, o.Limit); err != nil {
+		t.place.close()
+		return nil, fmt.Errorf("deliver to %s: %w", s.path, err)
+	}
+	return d, nil
+}
+
+func (s *Store) target(o DeliverOptions) (target, error) {
+	name := o.Folder
+	if name == "" {
+		name = "INBOX"
+	}
+	p, err := s.openFolderPlace(name)
+	if err != nil {
+		return target{}, err
+	}
+	t := target{p, p.uid, p.gid}
+	if o.UID > 0 {
+		t.uid = o.UID
+	}
+	if o.GID > 0 {
+		t.gid = o.GID
+	}
+	return t, nil
+}
+
+// Also adds a further mailbox. The one file is linked into it, or copied where it is on another file system or
+// belongs to another user. It may be called at any time before Commit; the Limit of o is not looked at.
+func (d *Delivery) Also(s *Store, o DeliverOptions) error {
+	if d.done {
+		return fs.ErrClosed
+	}
+	t, err := s.target(o)
+	if err != nil {
+		return fmt.Errorf("deliver to %s: %w", s.path, err)
+	}
+	d.targets = append(d.targets, t)
+	return nil
+}
+
+// Write adds to the message. CRLF becomes LF, across calls too; nothing else changes, CR without LF included.
+func (d *Delivery) Write(p []byte) (int, error) {
+	if d.done {
+		return 0, fs.ErrClosed
+	}
+	return d.file.Write(p)
+}
+
+// A PartialError says that a delivery to several mailboxes reached some of them only.
+type PartialError struct {
+	Failed map[int]error // 0 is the mailbox of Deliver, 1 that of the first Also, and so on
+}
+
+func (e *PartialError) Error() string {
+	for i := 0; ; i++ {
+		if err := e.Failed[i]; err != nil {
+			return fmt.Sprintf("%d mailboxes not reached: %v", len(e.Failed), err)
+		}
+	}
+}
+
+// Commit makes the message visible in all its mailboxes; it is durable when Commit returns nil: file synced, name
+// made, directory synced. name is the base name in the first mailbox. An error other than *PartialError
+// means that the message is in none of them.
+func (d *Delivery) Commit() (name string, err error) {
+	if d.done {
+		return "", fs.ErrClosed
+	}
+	defer d.Abort()
+	if err := d.file.finish(time.Time{}); err != nil {
+		return "", fmt.Errorf("deliver: %w", err)
+	}
+	failed := map[int]error{}
+	tmp := make([]string, len(d.targets))
+	for i, t := range d.targets {
+		// First everything that may fail for want of room, then the names.
+		if i == 0 {
+			tmp[0] = d.file.name
+		} else if tmp[i], err = d.file.share(t); err != nil {
+			failed[i] = err
+		}
+	}
+	d.names = make([]string, len(d.targets))
+	for i, t := range d.targets {
+		if failed[i] == nil {
+			if d.names[i], err = d.file.place(t.place, tmp[i], "new/", ""); err != nil {
+				failed[i] = err
+				t.place.unlink(tmp[i])
+			}
+		}
+	}
+	for i, t := range d.targets {
+		if failed[i] == nil {
+			if err := t.place.sync("new"); err != nil {
+				// Whether it stays is unknown: better not there than twice.
+				failed[i] = err
+				t.place.unlink("new/" + d.names[i])
+			}
+		}
+	}
+	d.file.name = "" // moved on, or removed above
+	switch {
+	case len(failed) == 0:
+		return d.names[0], nil
+	case len(failed) == len(d.targets):
+		return "", fmt.Errorf("deliver: %w", failed[0])
+	}
+	return d.names[0], &PartialError{failed}
+}
+
+// Names gives the base names of the message, in the order of its mailboxes, after Commit.
+func (d *Delivery) Names() []string { return d.names }
+
+// Abort gives the delivery up; nothing of it stays. After Commit it does nothing.
+func (d *Delivery) Abort() {
+	if d.done {
+		return
+	}
+	d.done = true
+	d.file.discard()
+	for _, t := range d.targets {
+		t.place.close()
+	}
+}
+
+var spoolBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}
+
+// A spool is a message being written to tmp. It counts what it writes.
+type spool struct {
+	dir   *place
+	uid   int
+	gid   int
+	fd    int
+	name  string // "tmp/…"; empty when there is no such file (any more)
+	limit int64
+	taken int64 // octets written to us
+	s, w  int64 // octets on disk, and with CRLF
+	last  byte  // octet before the next one, as written to us
+	cr    bool  // the last octet was a CR, not yet on disk
+	buf   *[]byte
+	begun time.Time
+	err   error // the first one; it stays
+}
+
+func (f *spool) open(p *place, uid, gid int, limit int64) error {
+	*f = spool{dir: p, uid: uid, gid: gid, fd: -1, limit: limit, begun: time.Now()}
+	for range 10 {
+		f.name = "tmp/" + uniqueName()
+		fd, err := p.createFor(f.name, uid, gid)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			f.name = ""
+			return err
+		}
+		f.fd = fd
+		f.buf = spoolBuffers.Get().(*[]byte)
+		return nil
+	}
+	f.name = ""
+	return fs.ErrExist
+}
+
+// Write streams: CRLF becomes LF. A CR before the CRLF would turn that LF into a CRLF for the next reader, so
+// CRCRLF is kept as it is; W counts as every reader of Maildirs does: a LF counts two unless a CR stands before it.
+func (f *spool) Write(p []byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	f.taken += int64(len(p))
+	if f.limit > 0 && f.taken > f.limit {
+		return 0, f.fail(ErrTooBig)
+	}
+	if time.Since(f.begun) > lifetime {
+		return 0, f.fail(os.ErrDeadlineExceeded)
+	}
+	b := *f.buf
+	for rest := p; len(rest) > 0; {
+		if len(b) > cap(b)-4096 {
+			if err := f.flush(b); err != nil {
+				return 0, err
+			}
+			b = b[:0]
+		}
+		if f.cr { // decide on the CR we hold
+			f.cr = false
+			if rest[0] == '\n' && f.last != '\r' {
+				b = append(b, '\n')
+				f.s, f.w, f.last = f.s+1, f.w+2, '\n'
+				rest = rest[1:]
+				continue
+			}
+			b = append(b, '\r')
+			f.s, f.w, f.last = f.s+1, f.w+1, '\r'
+		}
+		n := bytes.IndexAny(rest[:min(len(rest), 4000)], "\r\n")
+		if n < 0 {
+			n = min(len(rest), 4000)
+		}
+		if n > 0 {
+			b = append(b, rest[:n]...)
+			f.s, f.w, f.last = f.s+int64(n), f.w+int64(n), rest[n-1]
+			rest = rest[n:]
+			continue
+		}
+		if rest[0] == '\r' {
+			f.cr = true
+		} else {
+			b = append(b, '\n')
+			f.s, f.w = f.s+1, f.w+1
+			if f.last != '\r' {
+				f.w++
+			}
+			f.last = '\n'
+		}
+		rest = rest[1:]
+	}
+	*f.buf = b
+	return len(p), nil
+}
+
+func (f *spool) fail(err error) error {
+	f.err = err
+	return err
+}
+
+func (f *spool) flush(b []byte) error {
+	if err := writeAll(f.fd, b); err != nil {
+		return f.fail(err)
+	}
+	*f.buf = b[:0]
+	return nil
+}
+
+// finish writes the rest, gives the file its date, and syncs it. There is no second try.
+func (f *spool) finish(date time.Time) error {
+	if f.err != nil {
+		return f.err
+	}
+	b := *f.buf
+	if f.cr {
+		f.cr = false
+		b = append(b, '\r')
+		f.s, f.w = f.s+1, f.w+1
+	}
+	if err := f.flush(b); err != nil {
+		return err
+	}
+	if !date.IsZero() {
+		// The time of the last access stays: it keeps the file from being taken for a leftover.
+		times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(date.UnixNano())}
+		if err := f.dir.utimes(f.name, times); err != nil {
+			return f.fail(err)
+		}
+	}
+	if err := fsync(f.fd); err != nil {
+		return f.fail(err)
+	}
+	err := unix.Close(f.fd)
+	f.fd = -1
+	if err != nil {
+		return f.fail(err)
+	}
+	return nil
+}
+
+// share brings the finished file into another mailbox's tmp: as a link, or as a copy with a sync of its own.
+func (f *spool) share(t target) (string, error) {
+	if t.uid == f.uid && t.gid == f.gid && t.place.mode == f.dir.mode {
+		name := "tmp/" + uniqueName()
+		if again(func() error { return unix.Linkat(f.dir.fd, f.name, t.place.fd, name, 0) }) == nil {
+			return name, nil
+		}
+	}
+	fd, err := openat(f.dir.fd, f.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	src := os.NewFile(uintptr(fd), f.name)
+	defer src.Close()
+	return copyInto(t, src, time.Time{})
+}
+
+// copyInto copies a message as it is stored, with its date, into a mailbox's tmp, synced.
+func copyInto(t target, src io.Reader, date time.Time) (name string, err error) {
+	name = "tmp/" + uniqueName()
+	fd, err := t.place.createFor(name, t.uid, t.gid)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			t.place.unlink(name)
+		}
+	}()
+	bp := spoolBuffers.Get().(*[]byte)
+	defer spoolBuffers.Put(bp)
+	buf := (*bp)[:cap(*bp)]
+	for err == nil {
+		var n int
+		n, err = src.Read(buf)
+		if werr := writeAll(fd, buf[:n]); werr != nil {
+			err = werr
+		}
+	}
+	if err == io.EOF {
+		err = nil
+		if !date.IsZero() {
+			err = t.place.utimes(name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(date.UnixNano())})
+		}
+		if err == nil {
+			err = fsync(fd)
+		}
+	}
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	return name, err
+}
+
+// place gives the file in tmp its name in new/ or cur/, never over another one.
+func (f *spool) place(p *place, tmp, dir, infoText string) (base string, err error) {
+	for range 10 {
+		base = sized(uniqueName(), f.s, f.w)
+		err = renameNew(p.fd, tmp, p.fd, dir+base+infoText)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	return base, err
+}
+
+// discard forgets the file and what it has taken.
+func (f *spool) discard() {
+	if f.fd >= 0 {
+		unix.Close(f.fd)
+		f.fd = -1
+	}
+	if f.name != "" {
+		f.dir.unlink(f.name)
+		f.name = ""
+	}
+	if f.buf != nil {
+		*f.buf = (*f.buf)[:0]
+		spoolBuffers.Put(f.buf)
+		f.buf = nil
+	}
+}
+
+func (p *place) utimes(name string, times []unix.Timespec) error {
+	return again(func() error { return unix.UtimesNanoAt(p.fd, name, times, unix.AT_SYMLINK_NOFOLLOW) })
+}

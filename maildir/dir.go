@@ -1,0 +1,424 @@
+package maildir
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where a message may lie.
+const (
+	nowhere byte = iota // listed, not yet looked for
+	inNew
+	inCur
+	gone // listed, and surely not there any more
+)
+
+// sub gives the beginning of a path below the folder.
+func sub(dir byte) string {
+	if dir == inNew {
+		return "new/"
+	}
+	return "cur/"
+}
+
+// A place is an open Maildir directory: INBOX or a folder. It counts its users, so that its
+// descriptor is never closed under a call that is on its way.
+type place struct {
+	fd       int
+	users    atomic.Int32
+	dev, ino uint64
+	mode     uint32 // of files made here
+	uid, gid int    // owner of files made here, -1: whoever we are
+}
+
+// openPlace opens the Maildir directory at path, relative to the directory at. With follow, path itself may be a
+// symbolic link: the administrator chose it. It needs a cur; new and tmp are made when they are missing.
+func openPlace(at int, path string, follow bool) (*place, error) {
+	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+	if !follow {
+		flags |= unix.O_NOFOLLOW
+	}
+	fd, err := openat(at, path, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	p := &place{fd: fd, uid: -1, gid: -1}
+	p.users.Store(1)
+	if err := p.inspect(); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// inspect learns owner and modes, and completes the directory.
+func (p *place) inspect() error {
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Fstat(p.fd, &st) }); err != nil {
+		return err
+	}
+	p.dev, p.ino = st.Dev, st.Ino
+	p.mode = st.Mode&0o666 | 0o600
+	if os.Geteuid() == 0 {
+		p.uid, p.gid = int(st.Uid), int(st.Gid)
+	}
+	perm := st.Mode & 0o777
+	for _, name := range []string{"cur", "new", "tmp"} {
+		err := statat(p.fd, name, &st)
+		if errors.Is(err, fs.ErrNotExist) && name != "cur" {
+			err = p.mkdir(name, perm)
+			if errors.Is(err, fs.ErrExist) {
+				err = nil
+			}
+			if err == nil {
+				err = statat(p.fd, name, &st)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR { // a symbolic link is not followed
+			return &fs.PathError{Op: "open", Path: name, Err: unix.ENOTDIR}
+		}
+	}
+	return nil
+}
+
+// mkdir makes a sub-directory that belongs to the Maildir's owner, and syncs p.
+func (p *place) mkdir(name string, perm uint32) error {
+	if err := again(func() error { return unix.Mkdirat(p.fd, name, 0o700) }); err != nil {
+		return err
+	}
+	fd, err := openDir(p.fd, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if p.uid > 0 || p.gid > 0 {
+		if err := unix.Fchown(fd, p.uid, p.gid); err != nil {
+			return err
+		}
+	}
+	if err := unix.Fchmod(fd, perm); err != nil {
+		return err
+	}
+	return fsync(p.fd)
+}
+
+func (p *place) hold() *place {
+	p.users.Add(1)
+	return p
+}
+
+func (p *place) close() {
+	if p.users.Add(-1) == 0 {
+		unix.Close(p.fd)
+	}
+}
+
+// create makes a new file below p, never over another nor through a symbolic link.
+func (p *place) create(name string) (int, error) { return p.createFor(name, p.uid, p.gid) }
+
+func (p *place) createFor(name string, uid, gid int) (int, error) {
+	fd, err := openat(p.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return -1, err
+	}
+	if os.Geteuid() == 0 && (uid > 0 || gid > 0) {
+		err = unix.Fchown(fd, owner(uid), owner(gid))
+	}
+	if err == nil && p.mode != 0o600 {
+		err = unix.Fchmod(fd, p.mode)
+	}
+	if err != nil {
+		unix.Close(fd)
+		p.unlink(name)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (p *place) unlink(name string) error {
+	return again(func() error { return unix.Unlinkat(p.fd, name, 0) })
+}
+
+// sync makes what happened to the names in a sub-directory durable ("new", "cur", or "." for p itself).
+func (p *place) sync(name string) error { return syncDir(p.fd, name) }
+
+// replace writes data beside the file name, syncs it, and renames it over name, all of it durable.
+func (p *place) replace(name, beside string, data []byte, change func(fd int) error) error {
+	// A file of that name is a leftover of someone killed: the caller holds the lock that covers it.
+	if err := p.unlink(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	fd, err := p.create(beside)
+	if err != nil {
+		return err
+	}
+	err = writeAll(fd, data)
+	if err == nil && change != nil {
+		err = change(fd)
+	}
+	if err == nil {
+		err = fsync(fd)
+	}
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = again(func() error { return unix.Renameat(p.fd, beside, p.fd, name) })
+	}
+	if err != nil {
+		p.unlink(beside)
+		return err
+	}
+	return fsync(p.fd)
+}
+
+// readFile reads a whole control file, at most limit octets of it from offset on. It says what it
+// read by the file's own identity, taken before the reading: what changes later shows as a change.
+func (p *place) readFile(name string, offset, limit int64) ([]byte, unix.Stat_t, error) {
+	var st unix.Stat_t
+	fd, err := openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, st, err
+	}
+	defer unix.Close(fd)
+	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return nil, st, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, st, &fs.PathError{Op: "read", Path: name, Err: unix.EINVAL}
+	}
+	size := max(st.Size-offset, 0)
+	if size > limit {
+		return nil, st, &fs.PathError{Op: "read", Path: name, Err: unix.EFBIG}
+	}
+	data := make([]byte, size)
+	n := 0
+	for n < len(data) {
+		var k int
+		err := again(func() (err error) { k, err = unix.Pread(fd, data[n:], offset+int64(n)); return err })
+		if err != nil {
+			return nil, st, err
+		}
+		if k == 0 { // cut meanwhile
+			break
+		}
+		n += k
+	}
+	return data[:n], st, nil
+}
+
+// A stamp is how a file or directory looked: it is another one, or has changed, when the stamp differs.
+type stamp struct {
+	ino  uint64
+	sec  int64
+	nsec int64
+	size int64 // of files only
+}
+
+func stampOf(st *unix.Stat_t) stamp {
+	s := stamp{ino: st.Ino, sec: int64(st.Mtim.Sec), nsec: int64(st.Mtim.Nsec)}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		s.size = st.Size
+	}
+	return s
+}
+
+// stamp looks at a name below p. A file that is not there has the zero stamp.
+func (p *place) stamp(name string) (stamp, error) {
+	var st unix.Stat_t
+	err := statat(p.fd, name, &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return stamp{}, nil
+	}
+	if err != nil {
+		return stamp{}, err
+	}
+	return stampOf(&st), nil
+}
+
+// age tells how long before now the stamp's change happened, by this host's clock.
+func (s stamp) age(now time.Time) time.Duration { return now.Sub(time.Unix(s.sec, s.nsec)) }
+
+// direntBuffers are shared: one holds a whole directory, and most scans are short.
+var direntBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+const maxDirents = 64 << 20 // octets read by one call at most; larger directories are read in pieces
+
+// readNames calls each for every name in a sub-directory that may be a message, in the order of the
+// directory; the slice is valid during the call only. A directory is read by one getdents64 call
+// wherever the file system allows it: the kernel holds the directory for that long, so a rename that
+// happens meanwhile is not missed. whole tells whether that was so.
+func (p *place) readNames(name string, each func(name []byte)) (whole bool, err error) {
+	fd, err := openDir(p.fd, name)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	bp := direntBuffers.Get().(*[]byte)
+	defer func() { direntBuffers.Put(bp) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, err
+	}
+	if want := min(int(st.Size)*2+4096, maxDirents); want > len(*bp) {
+		*bp = make([]byte, want)
+	}
+	for {
+		first, err := getdents(fd, *bp)
+		if err != nil {
+			return false, err
+		}
+		if first == 0 {
+			return true, nil
+		}
+		// Is that all? If more follows because the buffer was short, begin again with a larger one.
+		var probe [4096]byte
+		more, err := getdents(fd, probe[:])
+		if err != nil {
+			return false, err
+		}
+		if more > 0 && first > len(*bp)*3/4 && len(*bp) < maxDirents {
+			*bp = make([]byte, min(len(*bp)*2, maxDirents))
+			if _, err := unix.Seek(fd, 0, 0); err != nil {
+				return false, err
+			}
+			continue
+		}
+		dirents((*bp)[:first], each)
+		whole = more == 0
+		for more > 0 {
+			dirents(probe[:more], each)
+			n, err := getdents(fd, *bp)
+			if err != nil {
+				return false, err
+			}
+			dirents((*bp)[:n], each)
+			if more = n; n > 0 {
+				if more, err = getdents(fd, probe[:]); err != nil {
+					return false, err
+				}
+			}
+		}
+		return whole, nil
+	}
+}
+
+func getdents(fd int, buf []byte) (n int, err error) {
+	err = again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
+	return n, err
+}
+
+// dirents takes apart what getdents64 gave: inode, offset, record length, type, name ending in NUL.
+// Hidden names, directories, links and devices are no messages.
+func dirents(buf []byte, each func([]byte)) {
+	const header = 19
+	for len(buf) > header {
+		n := int(binary.NativeEndian.Uint16(buf[16:]))
+		if n <= header || n > len(buf) {
+			return
+		}
+		kind, name := buf[18], buf[header:n]
+		buf = buf[n:]
+		end := 0
+		for end < len(name) && name[end] != 0 {
+			end++
+		}
+		if name = name[:end]; end == 0 || name[0] == '.' || kind != unix.DT_REG && kind != unix.DT_UNKNOWN {
+			continue
+		}
+		each(name)
+	}
+}
+
+// again repeats a call that a signal has interrupted.
+func again(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func openat(at int, path string, flags int, mode uint32) (fd int, err error) {
+	err = again(func() (err error) { fd, err = unix.Openat(at, path, flags, mode); return err })
+	return fd, err
+}
+
+func openDir(at int, path string) (int, error) {
+	return openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+func statat(at int, path string, st *unix.Stat_t) error {
+	return again(func() error { return unix.Fstatat(at, path, st, unix.AT_SYMLINK_NOFOLLOW) })
+}
+
+// fsync is never tried twice: after one failure the kernel may have dropped the pages and call them clean.
+func fsync(fd int) error { return again(func() error { return unix.Fsync(fd) }) }
+
+func syncDir(at int, path string) error {
+	fd, err := openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return fsync(fd)
+}
+
+func writeAll(fd int, data []byte) error {
+	for len(data) > 0 {
+		var n int
+		if err := again(func() (err error) { n, err = unix.Write(fd, data); return err }); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// renameNew renames without ever replacing a file; fs.ErrExist when there is one.
+func renameNew(fromDir int, from string, toDir int, to string) error {
+	err := again(func() error { return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE) })
+	if err != unix.EINVAL && err != unix.ENOSYS && err != unix.ENOTSUP {
+		return err
+	}
+	// A file system without it (NFS): link fails where rename would replace. On NFS a link may succeed and
+	// still say EEXIST, when the answer was lost and the request repeated: then the file has two names.
+	err = again(func() error { return unix.Linkat(fromDir, from, toDir, to, 0) })
+	if err == unix.EEXIST && sameFile(fromDir, from, toDir, to) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return again(func() error { return unix.Unlinkat(fromDir, from, 0) })
+}
+
+// sameFile tells whether two names are those of one file.
+func sameFile(aDir int, a string, bDir int, b string) bool {
+	var x, y unix.Stat_t
+	return statat(aDir, a, &x) == nil && statat(bDir, b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
+}
+
+// steady tells whether the file system gives a whole directory at once when it is read by one call. On others (btrfs,
+// FUSE, NFS, overlays of these) a rename may hide a file from a reading even so.
+func (p *place) steady() bool {
+	var st unix.Statfs_t
+	if again(func() error { return unix.Fstatfs(p.fd, &st) }) != nil {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC: // ext2 and ext3 have the first, too
+		return true
+	}
+	return false
+}

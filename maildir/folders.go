@@ -1,0 +1,394 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	inbox       = "INBOX"
+	markerName  = "maildirfolder" // says that a directory is a folder, not a Maildir of its own
+	stagingName = "..pennypost-"  // begins the names of folders that are being made or removed; two dots hide them
+)
+
+// An Info is a line of a Store's list of folders.
+type Info struct {
+	Name     string // UTF-8, "." between levels
+	NoSelect bool   // there are only folders below it
+}
+
+// cleanName brings a folder's name into its one form, or tells that it can be none.
+func cleanName(name string) (string, error) {
+	if strings.EqualFold(name, inbox) {
+		return inbox, nil
+	}
+	if name == "" || len(name) > 1000 || !utf8.ValidString(name) || name[0] == '~' {
+		return "", ErrName
+	}
+	for _, r := range name {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '/' || r == 0x2028 || r == 0x2029 || r == utf8.RuneError {
+			return "", ErrName
+		}
+	}
+	for level := range strings.SplitSeq(name, ".") {
+		if level == "" {
+			return "", ErrName
+		}
+	}
+	if first, rest, ok := strings.Cut(name, "."); ok && strings.EqualFold(first, inbox) {
+		name = inbox + "." + rest
+	}
+	if len(EncodeUTF7(name)) > 254 {
+		return "", ErrName
+	}
+	return name, nil
+}
+
+// folderDir gives the directory of a folder other than INBOX: in modified UTF-7, or in UTF-8 where it is found so.
+func folderDir(root *place, name string) (string, error) {
+	coded := "." + EncodeUTF7(name)
+	plain := "." + name
+	if coded == plain || len(plain) > 255 {
+		return coded, nil
+	}
+	var st unix.Stat_t
+	err := statat(root.fd, coded, &st)
+	if errors.Is(err, fs.ErrNotExist) && statat(root.fd, plain, &st) == nil {
+		return plain, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return coded, nil
+}
+
+// folderName gives the name that a directory of the Maildir stands for.
+func folderName(dir string) (string, bool) {
+	dir, ok := strings.CutPrefix(dir, ".")
+	if !ok || dir == "" || dir[0] == '.' {
+		return "", false
+	}
+	name, ok := DecodeUTF7(dir)
+	if !ok {
+		name = dir // UTF-8, or an "&" that means itself
+	}
+	clean, err := cleanName(name)
+	return name, err == nil && clean == name && name != inbox
+}
+
+// openFolderPlace opens a folder's directory; the caller closes it.
+func (s *Store) openFolderPlace(name string) (*place, error) {
+	name, err := cleanName(name)
+	if err != nil {
+		return nil, err
+	}
+	root, err := s.dir()
+	if err != nil || name == inbox {
+		return root, err
+	}
+	defer root.close()
+	dir, err := folderDir(root, name)
+	if err != nil {
+		return nil, err
+	}
+	return openPlace(root.fd, dir, false)
+}
+
+// List gives INBOX, then all folders in the order of their names. Names that only have folders below them are
+// there too, as NoSelect.
+func (s *Store) List() ([]Info, error) {
+	root, err := s.dir()
+	if err != nil {
+		return nil, err
+	}
+	defer root.close()
+	found, err := folderDirs(root)
+	if err != nil {
+		return nil, fmt.Errorf("list folders: %w", err)
+	}
+	list := make([]Info, 0, len(found)+1)
+	for name := range found {
+		list = append(list, Info{Name: name})
+		for i, c := range name {
+			if c == '.' && name[:i] != inbox {
+				if _, there := found[name[:i]]; !there {
+					list = append(list, Info{Name: name[:i], NoSelect: true})
+				}
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	list = slices.CompactFunc(list, func(a, b Info) bool { return a.Name == b.Name })
+	return slices.Insert(list, 0, Info{Name: inbox}), nil
+}
+
+// folderDirs finds the directories that are folders: by name, those with a cur.
+func folderDirs(root *place) (map[string]string, error) {
+	fd, err := openDir(root.fd, ".")
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), ".")
+	defer file.Close()
+	entries, err := file.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for _, e := range entries {
+		if e.Type()&fs.ModeType != fs.ModeDir {
+			continue
+		}
+		name, ok := folderName(e.Name())
+		var st unix.Stat_t
+		if !ok || statat(root.fd, e.Name()+"/cur", &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		if _, twice := found[name]; twice && e.Name() != "."+EncodeUTF7(name) {
+			continue
+		}
+		found[name] = e.Name()
+	}
+	return found, nil
+}
+
+// CreateFolder makes a folder, whole or not at all, and synced. fs.ErrExist when there is one of this name,
+// ErrName when there cannot be.
+func (s *Store) CreateFolder(name string) error {
+	err := s.createFolder(name)
+	if err != nil {
+		return fmt.Errorf("create folder %q: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) createFolder(name string) error {
+	name, err := cleanName(name)
+	if err != nil {
+		return err
+	}
+	if name == inbox {
+		return fs.ErrExist
+	}
+	root, err := s.dir()
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	dir, err := folderDir(root, name)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if statat(root.fd, dir, &st) == nil {
+		if statat(root.fd, dir+"/cur", &st) == nil {
+			return fs.ErrExist
+		}
+		// Left half made by somebody else; an empty one gives way.
+		if again(func() error { return unix.Unlinkat(root.fd, dir, unix.AT_REMOVEDIR) }) != nil {
+			return fs.ErrExist
+		}
+	}
+	if err := unix.Fstat(root.fd, &st); err != nil {
+		return err
+	}
+	stage := stagingName + uniqueName()
+	err = func() error {
+		if err := root.mkdir(stage, st.Mode&0o777); err != nil {
+			return err
+		}
+		fd, err := openDir(root.fd, stage)
+		if err != nil {
+			return err
+		}
+		p := &place{fd: fd, mode: root.mode, uid: root.uid, gid: root.gid}
+		p.users.Store(1)
+		defer p.close()
+		for _, sub := range []string{"tmp", "new", "cur"} {
+			if err := p.mkdir(sub, st.Mode&0o777); err != nil {
+				return err
+			}
+		}
+		marker, err := p.create(markerName)
+		if err != nil {
+			return err
+		}
+		closeQuiet(marker)
+		// Its UIDVALIDITY is given now, so that whoever asks next gets the same answer.
+		f := &Folder{dir: p, root: root}
+		if err := f.beginList(); err != nil {
+			return err
+		}
+		if err := f.rewriteList(); err != nil { // syncs the directory too
+			return err
+		}
+		return renameNew(root.fd, stage, root.fd, dir)
+	}()
+	if err != nil {
+		root.removeAll(stage)
+		return err
+	}
+	return fsync(root.fd)
+}
+
+// DeleteFolder removes a folder with its messages; folders below it stay. INBOX cannot be removed (ErrName).
+func (s *Store) DeleteFolder(name string) error {
+	err := s.deleteFolder(name)
+	if err != nil {
+		return fmt.Errorf("delete folder %q: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) deleteFolder(name string) error {
+	name, err := cleanName(name)
+	if err != nil {
+		return err
+	}
+	if name == inbox {
+		return ErrName
+	}
+	root, err := s.dir()
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	dir, err := folderDir(root, name)
+	if err != nil {
+		return err
+	}
+	// One rename takes it away; what follows is housekeeping, and done by the next one if we are killed.
+	trash := stagingName + uniqueName()
+	if err := renameNew(root.fd, dir, root.fd, trash); err != nil {
+		return err
+	}
+	if err := fsync(root.fd); err != nil {
+		return err
+	}
+	return root.removeAll(trash)
+}
+
+// removeAll removes a directory below p that has been taken out of sight.
+func (p *place) removeAll(name string) error {
+	fd, err := openDir(p.fd, ".")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	root, err := os.OpenRoot(procFD(fd))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return root.RemoveAll(name)
+}
+
+// RenameFolder gives a folder and all below it another name. Renaming INBOX moves its messages to a new folder and
+// leaves INBOX and the folders below it where they are (RFC 9051 §6.3.6). fs.ErrExist when there is a folder of
+// the new name, or below it one that would be overwritten; then nothing has changed.
+func (s *Store) RenameFolder(old, new string) error {
+	err := s.renameFolder(old, new)
+	if err != nil {
+		return fmt.Errorf("rename folder %q to %q: %w", old, new, err)
+	}
+	return nil
+}
+
+func (s *Store) renameFolder(old, new string) error {
+	old, err := cleanName(old)
+	if err != nil {
+		return err
+	}
+	if new, err = cleanName(new); err != nil {
+		return err
+	}
+	if new == inbox || new == old {
+		return fs.ErrExist
+	}
+	if old == inbox {
+		return s.renameInbox(new)
+	}
+	if strings.HasPrefix(new, old+".") {
+		return ErrName
+	}
+	root, err := s.dir()
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	dirs, err := folderDirs(root)
+	if err != nil {
+		return err
+	}
+	type step struct{ from, to string }
+	var steps []step
+	for name, dir := range dirs {
+		below, ok := strings.CutPrefix(name, old)
+		if !ok || below != "" && below[0] != '.' {
+			continue
+		}
+		to, err := cleanName(new + below)
+		if err != nil {
+			return err
+		}
+		if _, there := dirs[to]; there {
+			return fs.ErrExist
+		}
+		if dir != "."+EncodeUTF7(name) {
+			to = "." + to // it stays in UTF-8
+		} else {
+			to = "." + EncodeUTF7(to)
+		}
+		if len(to) > 255 {
+			return ErrName
+		}
+		steps = append(steps, step{dir, to})
+	}
+	if len(steps) == 0 {
+		return fs.ErrNotExist
+	}
+	slices.SortFunc(steps, func(a, b step) int { return strings.Compare(a.from, b.from) })
+	for i, st := range steps {
+		if err := renameNew(root.fd, st.from, root.fd, st.to); err != nil {
+			for _, back := range slices.Backward(steps[:i]) {
+				renameNew(root.fd, back.to, root.fd, back.from)
+			}
+			return err
+		}
+	}
+	return fsync(root.fd)
+}
+
+func (s *Store) renameInbox(new string) error {
+	if err := s.createFolder(new); err != nil {
+		return err
+	}
+	from, err := s.OpenFolder(inbox)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := s.OpenFolder(new)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	st, err := from.Sync(SyncOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = from.Move(st.Messages, to)
+	return err
+}
+
+func procFD(fd int) string { return filepath.Join("/proc/self/fd", fmt.Sprint(fd)) }
+
+func closeQuiet(fd int) { unix.Close(fd) }

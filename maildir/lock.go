@@ -1,0 +1,296 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dovecot's lock: a file of this name beside the UID list, holding "pid:hostname". It covers the UID list, the
+// names of the keywords, and every scan or change of new and cur that someone else's scan must not miss.
+const (
+	lockName      = "dovecot-uidlist.lock"
+	lockOverride  = 120 * time.Second // a lock that nobody touched for so long is void, whoever made it
+	lockWait      = 122 * time.Second // nobody waits longer
+	lockTouch     = 10 * time.Second  // how often a holder says that it is alive
+	lockTornAfter = 5 * time.Second   // a lock without an owner in it was left by someone killed while writing it
+)
+
+// A lock is a held lock of one folder. It is not for concurrent use.
+type lock struct {
+	place   *place
+	ino     uint64
+	touched time.Time
+	turn    *turn
+}
+
+// Within the process callers queue at a turn: cheaper and fairer than the file, and how we know that a lock
+// file with our own pid in it belongs to someone before us.
+type turn struct {
+	busy  chan struct{}
+	users int
+}
+
+var turns = struct {
+	sync.Mutex
+	of map[[2]uint64]*turn
+}{of: map[[2]uint64]*turn{}}
+
+// lock takes the folder's lock. It waits for a living holder, ErrLocked at the end; the lock of a process of this
+// host that has died is broken at once.
+func (p *place) lock() (*lock, error) {
+	deadline := time.Now().Add(lockWait)
+	key := [2]uint64{p.dev, p.ino}
+	turns.Lock()
+	t := turns.of[key]
+	if t == nil {
+		t = &turn{busy: make(chan struct{}, 1)}
+		turns.of[key] = t
+	}
+	t.users++
+	turns.Unlock()
+	select {
+	case t.busy <- struct{}{}:
+	default:
+		timer := time.NewTimer(lockWait)
+		defer timer.Stop()
+		select {
+		case t.busy <- struct{}{}:
+		case <-timer.C:
+			p.leave(t)
+			return nil, ErrLocked
+		}
+	}
+	l := &lock{place: p, turn: t}
+	if err := l.acquire(deadline); err != nil {
+		<-t.busy
+		p.leave(t)
+		return nil, err
+	}
+	return l, nil
+}
+
+func (p *place) leave(t *turn) {
+	turns.Lock()
+	defer turns.Unlock()
+	if t.users--; t.users == 0 {
+		delete(turns.of, [2]uint64{p.dev, p.ino})
+	}
+}
+
+func (l *lock) acquire(deadline time.Time) error {
+	var seen stamp // of the lock file that stands in our way
+	var since time.Time
+	for wait := 500 * time.Microsecond; ; wait = min(wait*2, 20*time.Millisecond) {
+		skew, err := l.make()
+		if err == nil {
+			return nil
+		}
+		if err != unix.EEXIST {
+			return fmt.Errorf("lock folder: %w", err)
+		}
+		now := time.Now()
+		st, void := l.place.void(now.Add(-skew))
+		if st != seen {
+			seen, since = st, now
+		}
+		if void || !since.IsZero() && now.Sub(since) > lockOverride {
+			l.place.breakLock(seen.ino)
+			continue
+		}
+		if now.After(deadline) {
+			return ErrLocked
+		}
+		time.Sleep(wait/2 + rand.N(wait))
+	}
+}
+
+// make makes the lock file with its content in one step, so that someone killed leaves no lock without an owner.
+// skew is how far the file system's clock is behind ours.
+func (l *lock) make() (skew time.Duration, err error) {
+	p := l.place
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	content := fmt.Sprintf("%d:%s", os.Getpid(), host)
+	name := ""
+	fd, err := openat(p.fd, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	switch err {
+	case nil:
+	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL, unix.ENOENT:
+		name = "tmp/" + uniqueName()
+		fd, err = openat(p.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return 0, err
+		}
+	default:
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err = writeAll(fd, []byte(content)); err == nil {
+		if name == "" {
+			err = again(func() error {
+				return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), p.fd, lockName, unix.AT_SYMLINK_FOLLOW)
+			})
+			if err == unix.ENOENT || err == unix.EACCES { // no /proc here
+				err = l.exclusive(content)
+				if err == nil {
+					return 0, nil
+				}
+			}
+		} else {
+			err = again(func() error { return unix.Linkat(p.fd, name, p.fd, lockName, 0) })
+			if err == unix.EEXIST && sameFile(p.fd, name, p.fd, lockName) {
+				err = nil
+			}
+		}
+	}
+	var st unix.Stat_t
+	if serr := unix.Fstat(fd, &st); serr == nil {
+		skew = max(time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))), 0)
+	}
+	if name != "" {
+		p.unlink(name)
+	}
+	if err == nil {
+		l.ino, l.touched = st.Ino, time.Now()
+	}
+	return skew, err
+}
+
+// exclusive makes the lock the plain way.
+func (l *lock) exclusive(content string) error {
+	fd, err := openat(l.place.fd, lockName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err = writeAll(fd, []byte(content)); err == nil {
+		err = unix.Fstat(fd, &st)
+	}
+	if err != nil {
+		l.place.unlink(lockName)
+		return err
+	}
+	l.ino, l.touched = st.Ino, time.Now()
+	return nil
+}
+
+// void tells whether the lock file there is nobody's any more. now is by the file system's clock.
+// We have our turn, so no part of this process holds it.
+func (p *place) void(now time.Time) (stamp, bool) {
+	data, st, err := p.readFile(lockName, 0, 4096)
+	if err != nil {
+		return stamp{}, false // gone, or unreadable: try again
+	}
+	s := stampOf(&st)
+	age := s.age(now)
+	if age > lockOverride {
+		return s, true
+	}
+	pidText, host, ok := strings.Cut(string(data), ":")
+	pid, err := strconv.Atoi(pidText)
+	if !ok || err != nil || pid <= 0 {
+		return s, age > lockTornAfter
+	}
+	if own, err := os.Hostname(); err != nil || own != strings.TrimSpace(host) {
+		return s, false
+	}
+	if pid == os.Getpid() {
+		return s, true
+	}
+	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+		return s, true
+	}
+	// The number may belong to someone else by now: whoever began after the lock was made did not make it.
+	if began, ok := processAge(pid); ok && age > began+lockTornAfter {
+		return s, true
+	}
+	return s, false
+}
+
+// processAge tells for how long a process has been running.
+func processAge(pid int) (time.Duration, bool) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	// The name in parentheses may hold anything; the start in ticks since boot is the 20th word behind it.
+	_, rest, ok := strings.Cut(string(data[max(strings.LastIndexByte(string(data), ')'), 0):]), " ")
+	words := strings.Fields(rest)
+	if !ok || len(words) < 20 {
+		return 0, false
+	}
+	ticks, err := strconv.ParseInt(words[19], 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return 0, false
+	}
+	const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
+	return time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond), true
+}
+
+// breakLock removes a void lock file, unless another one has taken its place. Those who would break the same
+// lock queue at the file itself, so that none of them removes the lock of the one before.
+func (p *place) breakLock(ino uint64) { p.breakNamed(lockName, ino) }
+
+func (p *place) breakNamed(name string, ino uint64) {
+	fd, err := openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if again(func() error { return unix.Flock(fd, unix.LOCK_EX) }) != nil {
+		return
+	}
+	var st, now unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Ino != ino || statat(p.fd, name, &now) != nil || now.Ino != ino {
+		return
+	}
+	p.unlink(name)
+}
+
+// touch says that the holder lives; whoever works for long under a lock calls it often.
+func (l *lock) touch() {
+	if l == nil || time.Since(l.touched) < lockTouch {
+		return
+	}
+	l.touched = time.Now()
+	unix.UtimesNanoAt(l.place.fd, lockName, nil, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// release gives the lock back. A nil lock (there was no room for one) is nobody's.
+func (l *lock) release() {
+	if l == nil {
+		return
+	}
+	var st unix.Stat_t
+	if statat(l.place.fd, lockName, &st) == nil && st.Ino == l.ino {
+		l.place.unlink(lockName)
+	}
+	<-l.turn.busy
+	l.place.leave(l.turn)
+}
+
+// noRoom tells whether an error is of the kind that goes away by removing mail.
+func noRoom(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// readOnly tells whether an error says that nothing may be written here.
+func readOnly(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission)
+}

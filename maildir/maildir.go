@@ -1,0 +1,239 @@
+// Package maildir keeps mail on disk: one file a message, in the Maildir of a user and the folders
+// beside it (Maildir++), so that any other program may read, flag, move and remove mail while we run.
+//
+// A message has a base name, which never changes, and flags, which stand behind the colon of its file
+// name. Its UID stands in dovecot-uidlist, the names of its keywords in dovecot-keywords; both files
+// have Dovecot's format and are written under Dovecot's lock, so that a Maildir may pass from one
+// server to the other, or be served by both.
+//
+// What a function has acknowledged is on disk and synced. What another program did meanwhile is never
+// an error: a file that has vanished is gone, a file that was renamed is found under its new name.
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors a caller may ask for with errors.Is. Beside them stand those of the file system:
+// fs.ErrNotExist (no such Maildir or folder), fs.ErrExist (there is one already), fs.ErrClosed,
+// syscall.ENOSPC and syscall.EDQUOT (no room).
+var (
+	ErrName     = errors.New("not a name for a folder")
+	ErrGone     = errors.New("the message is no longer there")
+	ErrTooBig   = errors.New("the message is larger than allowed")
+	ErrKeywords = errors.New("no room for a further keyword")
+	ErrLocked   = errors.New("the folder is locked by another program")
+)
+
+// Flags of a message as they stand in its file name.
+type Flags uint8
+
+// The flags that IMAP knows as \Draft, \Flagged, \Answered, \Seen and \Deleted, in the order of
+// their letters D F R S T.
+const (
+	Draft Flags = 1 << iota
+	Flagged
+	Replied
+	Seen
+	Trashed
+)
+
+// String gives the letters as they stand in a file name, in their order.
+func (f Flags) String() string {
+	var b [5]byte
+	n := 0
+	for i := range len(flagLetters) {
+		if f&(1<<i) != 0 {
+			b[n] = flagLetters[i]
+			n++
+		}
+	}
+	return string(b[:n])
+}
+
+// A Message is a picture of one message: what it says never changes, a later State has another one.
+type Message struct {
+	UID    uint32
+	Flags  Flags
+	Recent bool // this Folder was the first to see it (RFC 3501 §2.3.2)
+	dir    byte // where its file was last seen: inNew, inCur; or nowhere
+	base   string
+	info   *info // what stands behind the base name
+}
+
+// Key gives the base name of the message's file: it stays the same while flags change.
+func (m *Message) Key() string { return m.base }
+
+// Keywords lists the message's keywords in the order of their letters. The slice is shared: read only.
+func (m *Message) Keywords() []string { return m.info.keywords }
+
+// HasKeyword tells whether the message has a keyword; names are compared without case (RFC 9051 §2.3.2).
+func (m *Message) HasKeyword(name string) bool {
+	for _, k := range m.info.keywords {
+		if strings.EqualFold(k, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// A State is one picture of a folder. It never changes once it was returned.
+type State struct {
+	UIDValidity uint32
+	UIDNext     uint32
+	Messages    []*Message // UIDs strictly rising
+	Keywords    []string   // the names known in this folder
+}
+
+// Find gives the place of the message with this UID, or where it would stand and false.
+func (s *State) Find(uid uint32) (int, bool) { return findUID(s.Messages, uid) }
+
+func findUID(list []*Message, uid uint32) (int, bool) {
+	lo, hi := 0, len(list)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if list[mid].UID < uid {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, lo < len(list) && list[lo].UID == uid
+}
+
+// A Store is a user's Maildir: INBOX and the folders beside it. It is safe for concurrent use.
+type Store struct {
+	path string
+	mu   sync.Mutex
+	root *place // nil once closed
+}
+
+// Options say how a Maildir is made.
+type Options struct {
+	UID, GID int         // owner, given when we are root; 0 or -1: whoever we are
+	Mode     fs.FileMode // of the directories; 0 is 0700. Files get the same without the x bits.
+}
+
+// Open opens a Maildir. It has to be there with its cur (fs.ErrNotExist else): a disk that is not
+// mounted is no empty mailbox. A missing new or tmp is made, and what lies in tmp for more than
+// 36 hours is removed.
+func Open(path string) (*Store, error) {
+	root, err := openPlace(unix.AT_FDCWD, path, true)
+	if err != nil {
+		return nil, fmt.Errorf("open maildir %s: %w", path, err)
+	}
+	root.clean()
+	return &Store{path: path, root: root}, nil
+}
+
+// Create makes the Maildir at path, and the directories above it, and opens it. All of it is synced.
+// One that is there already is only opened.
+func Create(path string, o Options) (*Store, error) {
+	s, err := Open(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	mode := o.Mode.Perm()
+	if mode == 0 {
+		mode = 0o700
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("create maildir: %w", err)
+	}
+	if err := makeAll(abs, mode, o); err != nil {
+		return nil, fmt.Errorf("create maildir %s: %w", path, err)
+	}
+	// cur comes last: what has a cur is whole.
+	for _, sub := range []string{"tmp", "new", "cur"} {
+		if err := makeDir(filepath.Join(abs, sub), mode, o); err != nil {
+			return nil, fmt.Errorf("create maildir %s: %w", path, err)
+		}
+	}
+	return Open(path)
+}
+
+// makeAll makes a directory and those above it that are missing; each new one is synced into its parent.
+// Those above the Maildir get the same owner and mode.
+func makeAll(path string, mode fs.FileMode, o Options) error {
+	if st, err := os.Stat(path); err == nil {
+		if !st.IsDir() {
+			return unix.ENOTDIR
+		}
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if up := filepath.Dir(path); up != path {
+		if err := makeAll(up, mode, o); err != nil {
+			return err
+		}
+	}
+	return makeDir(path, mode, o)
+}
+
+// makeDir makes one directory with exactly this mode and syncs its parent; one that is there is left alone.
+func makeDir(path string, mode fs.FileMode, o Options) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return syncDir(unix.AT_FDCWD, filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	fd, err := openDir(unix.AT_FDCWD, path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if o.UID > 0 || o.GID > 0 {
+		if err := unix.Fchown(fd, owner(o.UID), owner(o.GID)); err != nil {
+			return fmt.Errorf("chown %s: %w", path, err)
+		}
+	}
+	if err := unix.Fchmod(fd, uint32(mode)); err != nil {
+		return fmt.Errorf("chmod %s: %w", path, err)
+	}
+	return syncDir(unix.AT_FDCWD, filepath.Dir(path))
+}
+
+// owner turns "not said" into chown's word for it.
+func owner(id int) int {
+	if id <= 0 {
+		return -1
+	}
+	return id
+}
+
+// Path gives the path the Store was opened with.
+func (s *Store) Path() string { return s.path }
+
+// Close frees the Store. Folders that were opened from it stay open.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.root == nil {
+		return nil
+	}
+	s.root.close()
+	s.root = nil
+	return nil
+}
+
+// dir gives the Maildir itself for the length of one call; the caller releases it.
+func (s *Store) dir() (*place, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.root == nil {
+		return nil, fs.ErrClosed
+	}
+	return s.root.hold(), nil
+}

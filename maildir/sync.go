@@ -1,0 +1,594 @@
+package maildir
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// SyncOptions say how to look.
+type SyncOptions struct {
+	Claim bool // move what is in new to cur: SELECT does, EXAMINE, STATUS and POP3 do not
+}
+
+// How long a directory's time may hide a change that came after a scan: a tick of the kernel's clock on file systems
+// that keep fractions of a second, a second or two on others. By our clock, after we first saw that time.
+const (
+	fineGrain   = 50 * time.Millisecond
+	coarseGrain = 2100 * time.Millisecond
+	ownRescan   = time.Second // our own renames are looked over after this long, not at once
+)
+
+// A dirView is what we knew of new or cur when we last read it.
+type dirView struct {
+	stamp stamp
+	since time.Time // when we first saw this stamp
+	read  time.Time // when the last reading began
+	own   time.Time // our first change after it; zero: none
+}
+
+// settled tells whether at the time t no change can hide behind the stamp any more.
+func (v *dirView) settled(t time.Time) bool {
+	grain := fineGrain
+	if v.stamp.nsec == 0 {
+		grain = coarseGrain
+	}
+	return v.stamp.age(t) > coarseGrain || t.Sub(v.since) > grain
+}
+
+// due tells whether the directory has to be read: it changed, or it may have changed without showing.
+func (v *dirView) due(now stamp, t time.Time) bool {
+	switch {
+	case v.read.IsZero() || now != v.stamp:
+		return true
+	case !v.own.IsZero():
+		return t.Sub(v.own) >= ownRescan
+	case v.settled(v.read):
+		return false
+	}
+	return v.settled(t)
+}
+
+// saw notes a stamp taken just before a reading.
+func (v *dirView) saw(now stamp, t time.Time) {
+	if now != v.stamp || v.since.IsZero() {
+		v.stamp, v.since = now, t
+	}
+	v.read, v.own = t, time.Time{}
+}
+
+// A doubt is about a message that was not found while its directory was changing all the time.
+type doubt struct {
+	looks int
+	since time.Time
+}
+
+// Beyond this we stop doubting: so many readings in a row, over so long a time, cannot all have missed it.
+const (
+	maxDoubts = 10
+	minDoubt  = 2 * time.Second
+)
+
+// Sync looks what has changed since the last time, and gives the folder as it is now: the same *State when nothing
+// changed. New files get their UIDs in the order of their delivery; files that were renamed keep
+// theirs; a message is taken for gone only when that is sure.
+func (f *Folder) Sync(o SyncOptions) (*State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dir == nil {
+		return nil, fs.ErrClosed
+	}
+	if err := f.look(o.Claim); err != nil {
+		return nil, fmt.Errorf("sync folder %q: %w", f.name, err)
+	}
+	return f.picture(), nil
+}
+
+// picture gives the present State.
+func (f *Folder) picture() *State {
+	if f.state != nil && !f.changed && f.state.UIDNext == f.head.next {
+		return f.state
+	}
+	list := make([]*Message, 0, len(f.lines))
+	for _, m := range f.lines {
+		if m.dir == inNew || m.dir == inCur {
+			list = append(list, m)
+		}
+	}
+	f.state = &State{UIDValidity: f.head.validity, UIDNext: f.head.next, Messages: list, Keywords: f.keywords.all()}
+	f.changed = false
+	return f.state
+}
+
+// look brings everything up to the disk.
+func (f *Folder) look(claim bool) error {
+	if err := f.readList(); err != nil {
+		return err
+	}
+	if err := f.readKeywords(); err != nil {
+		return err
+	}
+	t := time.Now()
+	newStamp, curStamp, err := f.stamps()
+	if err != nil {
+		return err
+	}
+	readCur := f.unseen > 0 || f.cur.due(curStamp, t)
+	readNew := readCur || f.new.read.IsZero() || newStamp != f.new.stamp || !f.new.settled(f.new.read)
+	known := f.head.validity != 0 && !f.rewrite
+	if known && !readNew && !(claim && f.inNew > 0) {
+		return nil
+	}
+	var p *pass
+	if known {
+		if p, err = f.pass(readCur); err != nil {
+			return err
+		}
+		f.apply(p)
+		if p.stable {
+			f.bury(p, true)
+		}
+		if len(p.unknown) == 0 && p.missing == 0 && !p.twice && !(claim && f.inNew > 0) {
+			return nil
+		}
+	}
+	return f.lookLocked(p, claim)
+}
+
+// stamps looks at new and cur. Without them the folder is no more.
+func (f *Folder) stamps() (n, c stamp, err error) {
+	if n, err = f.dir.stamp("new"); err == nil {
+		c, err = f.dir.stamp("cur")
+	}
+	if err == nil && (n == stamp{} || c == stamp{}) {
+		err = ErrGone
+	}
+	return n, c, err
+}
+
+// lookLocked does what may give UIDs or take messages for gone, under the lock. p is the reading without the lock, if any.
+func (f *Folder) lookLocked(p *pass, claim bool) error {
+	lk, err := f.dir.lock()
+	if err != nil {
+		if f.head.validity != 0 && (noRoom(err) || readOnly(err)) {
+			return nil // nothing can be written: what has a UID is shown
+		}
+		return err
+	}
+	defer lk.release()
+	if err := f.readList(); err != nil {
+		return err
+	}
+	if err := f.readKeywords(); err != nil {
+		return err
+	}
+	if f.head.validity == 0 {
+		if err := f.beginList(); err != nil {
+			return err
+		}
+	}
+	looks := 0
+	if p != nil && p.readCur {
+		looks = 1
+	}
+	for try := 0; ; try++ {
+		if p, err = f.pass(true); err != nil {
+			return err
+		}
+		f.apply(p)
+		looks++
+		lk.touch()
+		sure := p.stable || p.whole && f.dir.steady() && looks >= 2
+		if p.missing == 0 || sure || try == 3 {
+			f.bury(p, sure)
+			break
+		}
+		time.Sleep(fineGrain / 3)
+	}
+	fresh := len(f.lines)
+	if err := f.adopt(p, lk); err != nil {
+		return err
+	}
+	if len(f.lines) > fresh || f.rewrite || f.doubled {
+		if err := f.writeList(fresh); err != nil {
+			f.unadopt(fresh)
+			if len(f.state0()) > 0 && (noRoom(err) || readOnly(err)) {
+				return nil
+			}
+			return err
+		}
+	}
+	if claim {
+		f.claim(lk)
+	}
+	return nil
+}
+
+// state0 lists what was shown before.
+func (f *Folder) state0() []*Message {
+	if f.state == nil {
+		return nil
+	}
+	return f.state.Messages
+}
+
+// beginList begins a UID list under a new UIDVALIDITY.
+func (f *Folder) beginList() error {
+	v, err := nextValidity(f.root)
+	if err != nil {
+		return err
+	}
+	f.head.validity, f.head.next = v, max(f.head.next, 1)
+	if f.head.field('G') == "" {
+		var id [16]byte
+		rand.Read(id[:])
+		f.head.fields = append(f.head.fields, "G"+hex.EncodeToString(id[:]))
+	}
+	f.rewrite = true
+	return nil
+}
+
+// A sighting is a file name seen in a directory.
+type sighting struct {
+	line int // of the UID list, -1 for unknown ones
+	dir  byte
+	base string
+	text string // behind the base
+}
+
+// A pass is one reading of new, cur, and new again where need be.
+type pass struct {
+	seen    []byte // per line: how often
+	moved   []sighting
+	unknown []sighting
+	missing int  // lines not seen
+	readCur bool // both directories were read
+	whole   bool // each by one system call
+	stable  bool // and did not change meanwhile, for sure
+	twice   bool // some base name stands in two places
+}
+
+// pass reads new, and cur if asked or if something has left new. A file is renamed from new to cur, so new comes first.
+func (f *Folder) pass(readCur bool) (*pass, error) {
+	p := &pass{seen: make([]byte, len(f.lines)), whole: true, readCur: readCur}
+	t := time.Now()
+	newStamp, curStamp, err := f.stamps()
+	if err != nil {
+		return nil, err
+	}
+	f.new.saw(newStamp, t)
+	if err := f.read(p, inNew, false); err != nil {
+		return nil, err
+	}
+	if !p.readCur {
+		for i, m := range f.lines {
+			if m.dir == inNew && p.seen[i] == 0 {
+				p.readCur = true
+				break
+			}
+		}
+	}
+	if p.readCur {
+		if _, curStamp, err = f.stamps(); err != nil {
+			return nil, err
+		}
+		f.cur.saw(curStamp, time.Now())
+		if err := f.read(p, inCur, false); err != nil {
+			return nil, err
+		}
+	}
+	newAfter, curAfter, err := f.stamps()
+	if err != nil {
+		return nil, err
+	}
+	p.stable = p.readCur && newAfter == newStamp && curAfter == curStamp && f.new.settled(f.new.read) && f.cur.settled(f.cur.read)
+	if newAfter != newStamp {
+		if err := f.read(p, inNew, true); err != nil {
+			return nil, err
+		}
+	}
+	for i, m := range f.lines {
+		if p.seen[i] == 0 && m.dir != gone && (p.readCur || m.dir == inNew) {
+			p.missing++
+		}
+	}
+	return p, nil
+}
+
+// read reads one directory; again when it is not for the first time in this pass, and only what is new counts.
+func (f *Folder) read(p *pass, dir byte, again bool) error {
+	var known map[string]bool
+	if again {
+		known = map[string]bool{}
+		for _, s := range p.unknown {
+			known[s.base] = true
+		}
+	}
+	whole, err := f.dir.readNames(sub(dir)[:3], func(name []byte) {
+		base := baseOf(name)
+		i, ok := f.index.find(f.lines, base)
+		if ok && f.lines[i].dir == gone { // it has come back
+			ok = false
+		}
+		if !ok {
+			if !again || !known[string(base)] {
+				p.unknown = append(p.unknown, sighting{-1, dir, string(base), string(name[len(base):])})
+			}
+			return
+		}
+		if again && p.seen[i] > 0 {
+			return
+		}
+		p.seen[i] = min(p.seen[i]+1, 200)
+		m := f.lines[i]
+		if p.seen[i] > 1 || m.dir != dir || m.info.text != string(name[len(base):]) {
+			p.moved = append(p.moved, sighting{i, dir, m.base, string(name[len(base):])})
+		}
+	})
+	p.whole = p.whole && whole
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrGone
+	}
+	return err
+}
+
+// apply takes over where files are now, and their flags. UIDs are not touched.
+func (f *Folder) apply(p *pass) {
+	for _, s := range p.moved {
+		m := f.lines[s.line]
+		if p.seen[s.line] > 1 {
+			// Two names for one message: mostly one file that was renamed while we read. The one that is there counts.
+			p.twice = true
+			if m.dir != nowhere && f.there(m.path()) && (m.dir == inCur || !f.there(sub(s.dir)+s.base+s.text)) {
+				continue
+			}
+		}
+		f.seenAt(s.line, s.dir, s.text)
+	}
+	if p.twice {
+		p.twice = f.twins(p) > 0
+	}
+	f.inNew = 0
+	f.unseen = 0
+	for _, m := range f.lines {
+		switch m.dir {
+		case inNew:
+			f.inNew++
+		case nowhere:
+			f.unseen++
+		}
+	}
+	for uid := range f.doubt {
+		if i, ok := findUID(f.lines, uid); ok && p.seen[i] > 0 {
+			delete(f.doubt, uid)
+		}
+	}
+}
+
+// seenAt notes that a message lies there, under that name.
+func (f *Folder) seenAt(i int, dir byte, text string) {
+	m := f.lines[i]
+	if m.dir == dir && m.info.text == text {
+		return
+	}
+	c := *m
+	c.dir, c.info = dir, f.info(text)
+	c.Flags = c.info.flags
+	if m.dir == nowhere && dir == inNew {
+		c.Recent = true
+	}
+	f.lines[i] = &c
+	f.changed = true
+}
+
+// there tells whether a file has this name right now.
+func (f *Folder) there(path string) bool {
+	var st unix.Stat_t
+	return statat(f.dir.fd, path, &st) == nil
+}
+
+// bury marks what was not seen as gone when that is sure, and doubts it otherwise.
+func (f *Folder) bury(p *pass, sure bool) {
+	if p.missing == 0 {
+		return
+	}
+	for i, m := range f.lines {
+		if p.seen[i] > 0 || m.dir == gone || !p.readCur && m.dir != inNew {
+			continue
+		}
+		if !sure && m.dir != nowhere {
+			d := f.doubt[m.UID]
+			if d.looks == 0 {
+				d.since = time.Now()
+			}
+			d.looks++
+			if d.looks < maxDoubts || time.Since(d.since) < minDoubt {
+				if f.doubt == nil {
+					f.doubt = map[uint32]doubt{}
+				}
+				f.doubt[m.UID] = d
+				f.cur.read = time.Time{} // look again next time
+				continue
+			}
+		}
+		f.mark(i, gone)
+		p.missing--
+	}
+	if p.missing > 0 && sure {
+		p.missing = 0
+	}
+}
+
+// mark notes that a message is gone.
+func (f *Folder) mark(i int, dir byte) {
+	m := f.lines[i]
+	if m.dir != nowhere {
+		f.changed = true
+	} else {
+		f.unseen--
+	}
+	if m.dir == inNew {
+		f.inNew--
+	}
+	c := *m
+	c.dir = dir
+	f.lines[i] = &c
+	delete(f.sizes, m.UID)
+	delete(f.doubt, m.UID)
+}
+
+// adopt gives UIDs to files that have none, in the order of their delivery. The list is not written yet.
+func (f *Folder) adopt(p *pass, lk *lock) error {
+	if len(p.unknown) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(p.unknown, func(a, b sighting) int {
+		return cmp.Or(byDelivery(a.base, b.base), cmp.Compare(a.dir, b.dir))
+	})
+	if uint64(f.head.next)+uint64(len(p.unknown)) > maxUID {
+		if err := f.renumber(); err != nil {
+			return err
+		}
+	}
+	for i, s := range p.unknown {
+		lk.touch()
+		if i+1 < len(p.unknown) && p.unknown[i+1].base == s.base {
+			continue // seen in two places: the later one counts, cur before new
+		}
+		if !listable(s.base) {
+			clean := uniqueName()
+			if renameNew(f.dir.fd, sub(s.dir)+s.base+s.text, f.dir.fd, sub(s.dir)+clean+s.text) != nil {
+				continue
+			}
+			s.base = clean
+		}
+		if at, ok := f.index.find(f.lines, []byte(s.base)); ok && f.lines[at].dir != gone {
+			continue
+		}
+		f.addLine(f.head.next, "", s.base)
+		m := f.lines[len(f.lines)-1]
+		m.dir, m.info, m.Recent = s.dir, f.info(s.text), true
+		m.Flags = m.info.flags
+		f.unseen--
+		if s.dir == inNew {
+			f.inNew++
+		}
+		f.changed = true
+	}
+	return nil
+}
+
+// unadopt takes back UIDs that could not be written. Nobody has heard of them.
+func (f *Folder) unadopt(fresh int) {
+	if fresh > len(f.lines) {
+		return
+	}
+	for _, m := range f.lines[fresh:] {
+		if m.dir == inNew {
+			f.inNew--
+		}
+	}
+	f.lines = f.lines[:fresh:fresh]
+	f.index.build(f.lines, 0)
+	f.new.read, f.cur.read = time.Time{}, time.Time{}
+	f.list, f.listEnd = stamp{}, 0 // read it again: it may have taken some of them
+}
+
+// listable tells whether a base name can stand in a line of the UID list.
+func listable(base string) bool {
+	for i := range len(base) {
+		if base[i] < ' ' || base[i] == 0x7f {
+			return false
+		}
+	}
+	return validBase(base)
+}
+
+// renumber begins anew when the UIDs are used up.
+func (f *Folder) renumber() error {
+	f.head.validity = 0
+	if err := f.beginList(); err != nil {
+		return err
+	}
+	kept := f.lines[:0:0]
+	for _, m := range f.lines {
+		if m.dir != gone {
+			c := *m
+			c.UID = uint32(len(kept)) + 1
+			kept = append(kept, &c)
+		}
+	}
+	f.lines, f.exts, f.sizes, f.doubt = kept, nil, nil, nil
+	f.head.next = uint32(len(kept)) + 1
+	f.index.build(f.lines, 0)
+	f.changed = true
+	return nil
+}
+
+// claim moves what is in new to cur. A file that is gone meanwhile is left to the next look.
+func (f *Folder) claim(lk *lock) {
+	if f.inNew == 0 {
+		return
+	}
+	defer f.ownChange()()
+	for i, m := range f.lines {
+		if m.dir != inNew {
+			continue
+		}
+		lk.touch()
+		text := m.info.text
+		if len(text) < 3 || text[:3] != ":2," {
+			text = ":2,"
+		}
+		err := renameNew(f.dir.fd, m.path(), f.dir.fd, "cur/"+m.base+text)
+		if err == nil {
+			f.seenAt(i, inCur, text)
+			f.inNew--
+		}
+	}
+}
+
+// ownChange is called before we rename or remove files in cur, and what it returns after: if nobody else had changed
+// cur before, we know what is in it, and need not read it on account of our own change.
+func (f *Folder) ownChange() func() {
+	before, err := f.dir.stamp("cur")
+	clean := err == nil && before == f.cur.stamp && !f.cur.read.IsZero()
+	return func() {
+		after, err := f.dir.stamp("cur")
+		if !clean || err != nil || after == before {
+			return
+		}
+		now := time.Now()
+		f.cur.stamp, f.cur.since = after, now
+		if f.cur.own.IsZero() {
+			f.cur.own = now
+		}
+	}
+}
+
+// find looks for files that are not under their known names, without giving UIDs.
+func (f *Folder) find() error {
+	if err := f.readList(); err != nil {
+		return err
+	}
+	p, err := f.pass(true)
+	if err != nil {
+		return err
+	}
+	f.apply(p)
+	if p.stable {
+		f.bury(p, true)
+	}
+	if len(p.unknown) > 0 {
+		f.new.read = time.Time{} // they get their UIDs at the next Sync
+		f.cur.read = time.Time{}
+	}
+	return nil
+}

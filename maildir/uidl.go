@@ -1,0 +1,94 @@
+package maildir
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// UIDL gives the message's unique id for POP3 (RFC 1939 §7) as Dovecot would: the one noted for the message, else
+// by the folder's own format, else eight digits each of UID and UIDVALIDITY in lower-case hex.
+func (f *Folder) UIDL(m *Message) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id, ok := extField(f.exts[m.UID], 'P'); ok && validUIDL(id) {
+		return id
+	}
+	if format := f.head.field('P'); format != "" {
+		if id, ok := f.expandUIDL(format, m); ok && validUIDL(id) {
+			return id
+		}
+	}
+	return fmt.Sprintf("%08x%08x", m.UID, f.head.validity)
+}
+
+// validUIDL: one to 70 characters from 0x21 to 0x7E.
+func validUIDL(id string) bool {
+	if id == "" || len(id) > 70 {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] < 0x21 || id[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// expandUIDL follows a format of Dovecot's pop3_uidl_format: % [0] [width] [modifiers] variable, with the variables u (UID),
+// v (UIDVALIDITY), f (base name), g (GUID), and the modifiers X (hex) and L, U (case).
+func (f *Folder) expandUIDL(format string, m *Message) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(format); i++ {
+		if format[i] != '%' {
+			b.WriteByte(format[i])
+			continue
+		}
+		if i++; i < len(format) && format[i] == '%' {
+			b.WriteByte('%')
+			continue
+		}
+		zero := i < len(format) && format[i] == '0'
+		width, n := number(format[i:])
+		if i += n; width > 64 {
+			return "", false
+		}
+		hex, upper, lower := false, false, false
+		for ; i < len(format) && strings.IndexByte("XUL", format[i]) >= 0; i++ {
+			hex, upper, lower = hex || format[i] == 'X', upper || format[i] == 'U', lower || format[i] == 'L'
+		}
+		if i >= len(format) {
+			return "", false
+		}
+		var value string
+		base := 10
+		if hex {
+			base = 16
+		}
+		switch format[i] {
+		case 'u':
+			value = strconv.FormatUint(uint64(m.UID), base)
+		case 'v':
+			value = strconv.FormatUint(uint64(f.head.validity), base)
+		case 'f':
+			value = m.base
+		case 'g':
+			value = m.base
+			if id, ok := extField(f.exts[m.UID], 'G'); ok {
+				value = id
+			}
+		default:
+			return "", false
+		}
+		if pad := int(width) - len(value); pad > 0 && zero {
+			value = strings.Repeat("0", pad) + value
+		}
+		if upper {
+			value = strings.ToUpper(value)
+		} else if lower {
+			value = strings.ToLower(value)
+		}
+		b.WriteString(value)
+	}
+	return b.String(), true
+}

@@ -1,0 +1,550 @@
+package maildir
+
+import (
+	"errors"
+	"hash/maphash"
+	"io/fs"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	listName     = "dovecot-uidlist"
+	listTmp      = "dovecot-uidlist.tmp"
+	courierList  = "courierimapuiddb"
+	maxListSize  = 1 << 30
+	maxUID       = math.MaxUint32 - 1
+	recentChange = time.Minute // a list changed so lately may not be on disk yet
+)
+
+// A listHead is the first line of a UID list.
+type listHead struct {
+	version  int
+	validity uint32
+	next     uint32
+	fields   []string // those besides V and N, verbatim
+}
+
+// field gives the value of a further field of the header.
+func (h *listHead) field(letter byte) string {
+	for _, f := range h.fields {
+		if f[0] == letter {
+			return f[1:]
+		}
+	}
+	return ""
+}
+
+// parseListHead reads the first line, without its end; false when the UID validity cannot be known.
+func parseListHead(line string) (h listHead, ok bool) {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return h, false
+	}
+	switch words[0] {
+	case "1": // Courier: 1 validity next
+		if len(words) < 3 {
+			return h, false
+		}
+		v, okV := parseUID(words[1])
+		n, okN := parseUID(words[2])
+		return listHead{version: 1, validity: v, next: n}, okV && okN
+	case "3":
+		h.version = 3
+		for _, w := range words[1:] {
+			switch w[0] {
+			case 'V':
+				h.validity, ok = parseUID(w[1:])
+				if !ok {
+					return h, false
+				}
+			case 'N':
+				h.next, _ = parseUID(w[1:]) // without it the lines tell
+			default:
+				h.fields = append(h.fields, w)
+			}
+		}
+		return h, h.validity != 0
+	}
+	return h, false
+}
+
+// parseUID reads a number from 1 to 2^32-2: UIDs and UIDVALIDITY alike.
+func parseUID(s string) (uint32, bool) {
+	if len(s) == 0 || len(s) > 10 {
+		return 0, false
+	}
+	var v uint64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		v = v*10 + uint64(s[i]-'0')
+	}
+	return uint32(v), v > 0 && v <= maxUID
+}
+
+// parseListLines reads whole lines that follow the header; last is the UID before them. It returns how many octets
+// were whole lines, and how many lines made no sense and were passed over.
+func parseListLines(text string, version int, last uint32, each func(uid uint32, ext, base string)) (used, bad int) {
+	for used < len(text) {
+		n := strings.IndexByte(text[used:], '\n')
+		if n < 0 {
+			break
+		}
+		line := text[used : used+n]
+		used += n + 1
+		uid, ext, base, ok := parseListLine(line, version)
+		if !ok || uid <= last {
+			bad++
+			continue
+		}
+		last = uid
+		each(uid, ext, base)
+	}
+	return used, bad
+}
+
+// parseListLine takes "UID [Kvalue ...] :name" apart. ext holds the fields between, each with a space before it.
+func parseListLine(line string, version int) (uid uint32, ext, base string, ok bool) {
+	n := 0
+	for n < len(line) && line[n] >= '0' && line[n] <= '9' {
+		n++
+	}
+	if uid, ok = parseUID(line[:n]); !ok || n == len(line) || line[n] != ' ' {
+		return 0, "", "", false
+	}
+	if version == 1 {
+		base = line[n+1:]
+	} else {
+		i := strings.Index(line[n:], " :")
+		if i < 0 {
+			return 0, "", "", false
+		}
+		ext, base = line[n:n+i], line[n+i+2:]
+		if strings.Contains(ext, "  ") {
+			ext = ""
+		}
+	}
+	if i := strings.IndexByte(base, ':'); i >= 0 { // older Dovecots wrote the flags too
+		base = base[:i]
+	}
+	if !validBase(base) {
+		return 0, "", "", false
+	}
+	return uid, ext, base, true
+}
+
+// validBase tells whether a text can be the base name of a message's file.
+func validBase(base string) bool {
+	return base != "" && len(base) <= 255 && base[0] != '.' && strings.IndexByte(base, '/') < 0 && strings.IndexByte(base, 0) < 0
+}
+
+// extField gives the value of one of a line's fields between UID and name.
+func extField(ext string, letter byte) (string, bool) {
+	for f := range strings.SplitSeq(ext, " ") {
+		if f != "" && f[0] == letter {
+			return f[1:], true
+		}
+	}
+	return "", false
+}
+
+func appendListHead(b []byte, h listHead) []byte {
+	b = append(b, "3 V"...)
+	b = strconv.AppendUint(b, uint64(h.validity), 10)
+	b = append(b, " N"...)
+	b = strconv.AppendUint(b, uint64(h.next), 10)
+	for _, f := range h.fields {
+		b = append(append(b, ' '), f...)
+	}
+	return append(b, '\n')
+}
+
+func appendListLine(b []byte, uid uint32, ext, base string) []byte {
+	b = strconv.AppendUint(b, uint64(uid), 10)
+	b = append(b, ext...)
+	b = append(b, " :"...)
+	b = append(b, base...)
+	return append(b, '\n')
+}
+
+// An index finds the line of a base name: a hash table of places in the lines, which hold the names themselves.
+type index struct {
+	slots []uint32 // place + 1
+	used  int
+	seed  maphash.Seed
+}
+
+// build takes in all lines, with room for more up to the number of hint.
+func (x *index) build(lines []*Message, hint int) {
+	size := 64
+	for size < max(len(lines), hint)*3/2 {
+		size *= 2
+	}
+	*x = index{slots: make([]uint32, size), seed: maphash.MakeSeed()}
+	for i, m := range lines {
+		if m.base != "" {
+			x.insert(m.base, i)
+		}
+	}
+}
+
+func (x *index) insert(base string, at int) {
+	mask := uint64(len(x.slots) - 1)
+	for i := maphash.String(x.seed, base) & mask; ; i = (i + 1) & mask {
+		if x.slots[i] == 0 {
+			x.slots[i] = uint32(at) + 1
+			x.used++
+			return
+		}
+	}
+}
+
+// move lets a base name that is there stand for another place.
+func (x *index) move(base string, from, to int) {
+	mask := uint64(len(x.slots) - 1)
+	for i := maphash.String(x.seed, base) & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if x.slots[i] == uint32(from)+1 {
+			x.slots[i] = uint32(to) + 1
+			return
+		}
+	}
+}
+
+// add takes in the last line.
+func (x *index) add(lines []*Message) {
+	if x.slots == nil || (x.used+1)*4 > len(x.slots)*3 {
+		x.build(lines, 0)
+		return
+	}
+	x.insert(lines[len(lines)-1].base, len(lines)-1)
+}
+
+func (x *index) find(lines []*Message, base []byte) (int, bool) {
+	if x.slots == nil {
+		return 0, false
+	}
+	mask := uint64(len(x.slots) - 1)
+	for i := maphash.Bytes(x.seed, base) & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if at := int(x.slots[i] - 1); lines[at].base == string(base) {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// readList brings the lines up to the UID list on disk. No lock is needed: the list only grows, or is replaced.
+func (f *Folder) readList() error {
+	now, err := f.dir.stamp(listName)
+	if err != nil {
+		return err
+	}
+	if now == f.list && (now != stamp{}) {
+		return nil
+	}
+	if (now == stamp{}) {
+		return f.listMissing()
+	}
+	if now.ino == f.list.ino && now.size > f.listEnd && f.listEnd > 0 && !f.rewrite {
+		data, st, err := f.dir.readFile(listName, f.listEnd, maxListSize)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil && st.Ino == now.ino {
+			last := uint32(0)
+			if n := len(f.lines); n > 0 {
+				last = f.lines[n-1].UID
+			}
+			fresh := len(f.lines)
+			used, bad := parseListLines(string(data), f.head.version, last, f.addLine)
+			if bad == 0 && !f.doubled {
+				f.list, f.listEnd = stampOf(&st), f.listEnd+int64(used)
+				f.listWhole = used == len(data)
+				if len(f.lines) > fresh {
+					return f.settle(&st)
+				}
+				return nil
+			}
+		}
+	}
+	data, st, err := f.dir.readFile(listName, 0, maxListSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.listMissing()
+	}
+	if err != nil {
+		return err
+	}
+	f.list = stampOf(&st)
+	f.takeList(string(data))
+	return f.settle(&st)
+}
+
+// settle makes sure that UIDs somebody else has just written are on disk before anyone hears of them from us.
+func (f *Folder) settle(st *unix.Stat_t) error {
+	if time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))) > recentChange {
+		return nil
+	}
+	fd, err := openat(f.dir.fd, listName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil // replaced or removed again: the next look tells
+	}
+	defer unix.Close(fd)
+	if err := again(func() error { return unix.Fdatasync(fd) }); err != nil {
+		if readOnly(err) || err == unix.EINVAL {
+			return nil
+		}
+		return err
+	}
+	return fsync(f.dir.fd)
+}
+
+// listMissing is when there is no UID list. What we know of it we keep, and write it again: only who never saw
+// a list begins a new one.
+func (f *Folder) listMissing() error {
+	if f.head.validity != 0 {
+		f.rewrite = true
+		f.list = stamp{}
+		return nil
+	}
+	data, _, err := f.dir.readFile(courierList, 0, maxListSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.takeList(string(data))
+	f.rewrite = true
+	return nil
+}
+
+// takeList reads a whole list. Messages that we know keep what we know of them.
+func (f *Folder) takeList(text string) {
+	line, rest, ok := strings.Cut(text, "\n")
+	head, good := parseListHead(line)
+	if !ok || !good {
+		// Without a header the UIDs mean nothing; but if we knew the folder, we still do.
+		f.rewrite, f.listEnd, f.listWhole = true, int64(len(text)), false
+		return
+	}
+	if f.head.validity != 0 && head.validity != f.head.validity {
+		f.forget()
+	}
+	oldLines, oldIndex, oldExt, oldNext := f.lines, f.index, f.exts, f.head.next
+	f.head = head
+	f.lines = make([]*Message, 0, max(len(oldLines), strings.Count(rest, "\n")))
+	f.index, f.exts, f.doubled, f.unseen = index{}, nil, false, 0
+	f.changed = true
+	f.index.build(nil, cap(f.lines))
+	used, bad := parseListLines(rest, head.version, 0, func(uid uint32, ext, base string) {
+		before := len(f.lines)
+		f.addLine(uid, ext, base)
+		if i, ok := oldIndex.find(oldLines, []byte(base)); ok && oldLines[i].UID == uid {
+			f.lines[before] = oldLines[i]
+			if oldLines[i].dir != nowhere {
+				f.unseen--
+			}
+		}
+	})
+	f.listEnd, f.listWhole = int64(len(line)+1+used), used == len(rest)
+	f.rewrite = bad > 0 || f.doubled || head.version != 3 || !f.listWhole
+	if f.head.next < oldNext { // cut off, or damaged: what it has lost, we may still know
+		f.rewrite = true
+		bad++
+		f.head.next = oldNext
+	}
+	if bad > 0 {
+		f.carryOver(oldLines, oldExt)
+	}
+	if f.doubled {
+		f.dropDoubled()
+	}
+}
+
+// addLine takes in one line of the list.
+func (f *Folder) addLine(uid uint32, ext, base string) {
+	if i, ok := f.index.find(f.lines, []byte(base)); ok {
+		// The same file twice: it came back after it was gone. The later UID counts; the former line is
+		// dropped when the list is read or written as a whole.
+		f.lines[i] = &Message{UID: f.lines[i].UID, dir: gone, info: noInfo}
+		f.doubled = true
+		f.index.move(base, i, len(f.lines))
+		f.lines = append(f.lines, &Message{UID: uid, base: base, info: noInfo})
+	} else {
+		f.lines = append(f.lines, &Message{UID: uid, base: base, info: noInfo})
+		f.index.add(f.lines)
+	}
+	f.unseen++
+	if ext != "" {
+		if f.exts == nil {
+			f.exts = map[uint32]string{}
+		}
+		f.exts[uid] = ext
+	}
+	f.head.next = max(f.head.next, uid+1)
+}
+
+// noInfo stands where nothing is known yet.
+var noInfo = &info{}
+
+// carryOver keeps the lines of messages that we saw, and which a damaged list has lost.
+func (f *Folder) carryOver(old []*Message, ext map[uint32]string) {
+	var lost []*Message
+	for _, m := range old {
+		if m.dir == nowhere || m.dir == gone {
+			continue
+		}
+		if _, ok := f.index.find(f.lines, []byte(m.base)); ok {
+			continue
+		}
+		if _, taken := findUID(f.lines, m.UID); !taken {
+			lost = append(lost, m)
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	merged := make([]*Message, 0, len(f.lines)+len(lost))
+	i := 0
+	for _, m := range f.lines {
+		for i < len(lost) && lost[i].UID < m.UID {
+			merged = append(merged, lost[i])
+			i++
+		}
+		merged = append(merged, m)
+	}
+	f.lines = append(merged, lost[i:]...)
+	for _, m := range lost {
+		if e := ext[m.UID]; e != "" {
+			if f.exts == nil {
+				f.exts = map[uint32]string{}
+			}
+			f.exts[m.UID] = e
+		}
+		f.head.next = max(f.head.next, m.UID+1)
+	}
+	f.index.build(f.lines, 0)
+}
+
+// dropDoubled removes the lines that addLine has emptied.
+func (f *Folder) dropDoubled() {
+	kept := f.lines[:0:0]
+	for _, m := range f.lines {
+		if m.base != "" {
+			kept = append(kept, m)
+		}
+	}
+	f.lines, f.doubled = kept, false
+	f.index.build(f.lines, 0)
+	f.rewrite = true
+}
+
+// forget drops all that is known under a UIDVALIDITY that is no more.
+func (f *Folder) forget() {
+	f.head, f.lines, f.index, f.exts = listHead{}, nil, index{}, nil
+	f.new, f.cur = dirView{}, dirView{}
+	f.sizes, f.unseen, f.doubled = nil, 0, false
+	f.changed = true
+}
+
+// writeList puts the list on disk, under the lock: the lines from fresh on are appended, or all of it is
+// written anew when there is reason to. Nobody may hear of a UID before this has returned nil.
+func (f *Folder) writeList(fresh int) error {
+	if f.doubled {
+		f.dropDoubled()
+		fresh = 0
+	}
+	if !f.rewrite && f.listWhole && f.listEnd > 0 {
+		dead := 0
+		for _, m := range f.lines {
+			if m.dir == gone {
+				dead++
+			}
+		}
+		if dead <= 64 || dead*4 <= len(f.lines) {
+			err := f.appendList(f.lines[fresh:])
+			if err == nil {
+				return nil
+			}
+			if !errors.Is(err, errListMoved) {
+				return err
+			}
+		}
+	}
+	return f.rewriteList()
+}
+
+var errListMoved = errors.New("the UID list is not the one we read")
+
+// appendList writes lines at the end of the list.
+func (f *Folder) appendList(lines []*Message) error {
+	fd, err := openat(f.dir.fd, listName, unix.O_WRONLY|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return errListMoved
+		}
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Ino != f.list.ino || st.Size != f.listEnd {
+		return errListMoved
+	}
+	var b []byte
+	for _, m := range lines {
+		b = appendListLine(b, m.UID, f.exts[m.UID], m.base)
+	}
+	if err := writeAll(fd, b); err != nil {
+		// Half a line may stand there: take it away, nobody has read it as a line.
+		if again(func() error { return unix.Ftruncate(fd, f.listEnd) }) != nil {
+			f.rewrite = true
+		}
+		return err
+	}
+	if err := again(func() error { return unix.Fdatasync(fd) }); err != nil {
+		f.rewrite = true // the pages may be lost: only a new file can be trusted
+		return err
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	f.list, f.listEnd = stampOf(&st), st.Size
+	return nil
+}
+
+// rewriteList writes the whole list, without the lines of messages that are gone.
+func (f *Folder) rewriteList() error {
+	kept := make([]*Message, 0, len(f.lines))
+	for _, m := range f.lines {
+		if m.dir != gone {
+			kept = append(kept, m)
+		} else {
+			delete(f.exts, m.UID)
+		}
+	}
+	h := f.head
+	h.version = 3
+	b := appendListHead(make([]byte, 0, 64+len(kept)*88), h)
+	for _, m := range kept {
+		b = appendListLine(b, m.UID, f.exts[m.UID], m.base)
+	}
+	if err := f.dir.replace(listName, listTmp, b, nil); err != nil {
+		return err
+	}
+	st, err := f.dir.stamp(listName)
+	if err != nil {
+		return err
+	}
+	f.head, f.lines = h, kept
+	f.index.build(f.lines, 0)
+	f.list, f.listEnd, f.listWhole, f.rewrite = st, int64(len(b)), true, false
+	return nil
+}
