@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 )
 
 // Options bound what Parse keeps, and let a caller see the octets as they pass. The zero value has
@@ -14,10 +15,11 @@ type Options struct {
 	Parts  int // parts in all: 10 000
 	Header int // octets of one header block that are read for fields: 1 MiB
 
-	// Begin is called for each part when its header has been read, in document order. h is valid
-	// during the call, p.Body has no end yet. What Begin returns, unless nil, gets the octets of
-	// the body as they stand, while they are read; its errors end Parse.
-	Begin func(p *Part, h Header) io.Writer
+	// Begin is called for each part when its header has been read, in document order, with its
+	// number as in Part.All. h is valid during the call, p.Body has no end yet. What Begin
+	// returns, unless nil, gets the octets of the body as they stand, while they are read;
+	// its errors end Parse.
+	Begin func(section string, p *Part, h Header) io.Writer
 	// End is called when the body of a part has ended and its spans are known; w is what Begin
 	// returned.
 	End func(p *Part, w io.Writer) error
@@ -70,6 +72,8 @@ type entity struct {
 	start    mark   // of the body
 	boundary string // of a multipart whose close delimiter has not been seen
 	outer    int    // index+1 of an entity further out with the same boundary, 0 if there is none
+	section  string // for Begin
+	inner    string // what the numbers of its parts begin with
 	full     bool   // the limit of parts is reached: no further part begins here
 	w        io.Writer
 	written  int64 // offset up to which w has the body
@@ -343,11 +347,31 @@ func (s *scanner) forget(e *entity) {
 
 func (s *scanner) push(e entity, h Header) error {
 	if s.o.Begin != nil {
-		e.w = s.o.Begin(e.part, h)
+		s.number(&e)
+		e.w = s.o.Begin(e.section, e.part, h)
 	}
 	e.written = e.start.off
 	s.open = append(s.open, e)
 	return nil
+}
+
+// number finds the section of an entity that is about to be opened; see Part.walk.
+func (s *scanner) number(e *entity) {
+	message, prefix := true, ""
+	if len(s.open) > 0 {
+		outer := &s.open[len(s.open)-1]
+		prefix = outer.inner
+		if message = outer.part.Message == e.part; !message {
+			prefix = dot(prefix, strconv.Itoa(len(outer.part.Parts)))
+		}
+	}
+	e.section, e.inner = prefix, prefix
+	if message && e.part.IsMultipart() {
+		e.section = dot(prefix, "TEXT")
+	} else if message {
+		e.section = dot(prefix, "1")
+		e.inner = e.section
+	}
 }
 
 // close ends the innermost entity at a mark.

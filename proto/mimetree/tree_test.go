@@ -82,11 +82,14 @@ func TestPieces(t *testing.T) {
 		"at once": strings.NewReader(msg), "octets": iotest.OneByteReader(strings.NewReader(msg)),
 		"with EOF": iotest.DataErrReader(strings.NewReader(msg)),
 	} {
-		bodies := map[*Part]*strings.Builder{}
+		bodies, sections := map[*Part]*strings.Builder{}, map[*Part]string{}
 		ended := 0
 		root, err := Parse(r, &Options{
-			Begin: func(p *Part, h Header) io.Writer { bodies[p] = &strings.Builder{}; return bodies[p] },
-			End:   func(p *Part, w io.Writer) error { ended++; return nil },
+			Begin: func(section string, p *Part, h Header) io.Writer {
+				sections[p], bodies[p] = section, &strings.Builder{}
+				return bodies[p]
+			},
+			End: func(p *Part, w io.Writer) error { ended++; return nil },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -94,6 +97,9 @@ func TestPieces(t *testing.T) {
 		n := 0
 		for section, p := range root.All() {
 			n++
+			if sections[p] != section {
+				t.Errorf("%s: section %q, Begin said %q", name, section, sections[p])
+			}
 			if got, want := bodies[p].String(), msg[p.Body.Start:p.Body.End]; got != want {
 				t.Errorf("%s: %s: writer got %d octets, the body has %d", name, section, len(got), len(want))
 			}
