@@ -44,6 +44,9 @@ func (s *scanner) entity(p *Part, message bool, kind *Content) error {
 				opened.boundary = ""
 			}
 		}
+		if p.IsMessage() && e.body == s.here {
+			s.descend(p)
+		}
 		if err := s.push(opened, h); err != nil {
 			return err
 		}
@@ -58,25 +61,28 @@ func (s *scanner) entity(p *Part, message bool, kind *Content) error {
 			}
 			last.written += int64(n)
 		}
-		if !p.IsMessage() || e.body != s.here {
+		if p.Message == nil {
 			return nil
 		}
-		switch p.Encoding {
-		case "base64", "quoted-printable", "x-uuencode", "uuencode", "x-uue", "uue":
-			p.problem("encoded-message", "a message may not be encoded (RFC 2046 §5.2.1): it is not looked into")
-			return nil
-		}
-		if len(s.open) >= s.o.Depth {
-			p.problem("too-deep", "nested too deep: the content is left as it is")
-			return nil
-		}
-		if s.parts >= s.o.Parts {
-			p.problem("too-many-parts", "the message in this part is not looked into")
-			return nil
-		}
+		p, message, kind = p.Message, true, plainText
+	}
+}
+
+// descend gives a part of type message/rfc822 the message in it, when that can be looked into.
+func (s *scanner) descend(p *Part) {
+	switch p.Encoding {
+	case "base64", "quoted-printable", "x-uuencode", "uuencode", "x-uue", "uue":
+		p.problem("encoded-message", "a message may not be encoded (RFC 2046 §5.2.1): it is not looked into")
+		return
+	}
+	switch {
+	case len(s.open)+1 >= s.o.Depth:
+		p.problem("too-deep", "nested too deep: the content is left as it is")
+	case s.parts >= s.o.Parts:
+		p.problem("too-many-parts", "the message in this part is not looked into")
+	default:
 		s.parts++
 		p.Message = &Part{}
-		p, message, kind = p.Message, true, plainText
 	}
 }
 
