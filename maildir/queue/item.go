@@ -277,13 +277,12 @@ func (q *Queue) Hold(e Entry) error {
 	return rename(filepath.Join(q.dir, e.name), filepath.Join(q.dir, "cur", filepath.Base(e.name)))
 }
 
-// Announce notes that the sender is told, by the message in w, of the failures
-// of the recipients to. When it returns nil, w and the notes are in the queue
-// for good. Killed in the middle, w is committed when the message is taken
-// again and Settle is called: once, whatever happens.
-//
-// A w from CreateReport is wanted.
-func (i *Item) Announce(now time.Time, w *Writer, to []int) error {
+// Announce commits w, a message from Beget, together with a note for each of
+// the recipients to: Reported when w tells the sender of their failures,
+// Delivered when w carries the message on to where they are forwarded. Killed
+// in the middle, w is committed when the message is taken again and Settle is
+// called: once, whatever happens.
+func (i *Item) Announce(now time.Time, w *Writer, word Word, to []int) error {
 	if err := w.Sync(); err != nil {
 		w.Abort()
 		return err
@@ -294,7 +293,7 @@ func (i *Item) Announce(now time.Time, w *Writer, to []int) error {
 	}
 	notes := make([]Note, len(to))
 	for k, n := range to {
-		notes[k] = Note{To: n, Word: Reported, Text: w.id}
+		notes[k] = Note{To: n, Word: word, Text: w.id}
 	}
 	if err := i.Note(now, notes...); err != nil {
 		// What the disk has of the notes is unknown, so the report stays in tmp:
@@ -306,27 +305,31 @@ func (i *Item) Announce(now time.Time, w *Writer, to []int) error {
 	return i.Settle()
 }
 
-// CreateReport begins a message to the sender of i.
-func (i *Item) CreateReport(e Envelope) (*Writer, error) {
+// Beget begins a message that follows from i, to be committed by Announce.
+func (i *Item) Beget(e Envelope) (*Writer, error) {
 	if e.Created.IsZero() {
 		e.Created = time.Now()
 	}
-	failed := 0
+	done := 0 // rises with each Announce
 	for _, s := range i.Status {
-		if s.Word == Reported {
-			failed++
+		if s.Done() {
+			done++
 		}
 	}
-	id := fmt.Sprintf("%s.report%d", i.ID, failed)
+	id := fmt.Sprintf("%s%s%d", i.ID, child, done)
 	os.Remove(filepath.Join(i.q.dir, "tmp", id)) // of a try that never got to its notes
 	return i.q.create(id, e)
 }
+
+// child stands between the identifier of a message and the number of one that
+// follows from it.
+const child = ".c"
 
 // Settle finishes what Announce has begun before a crash.
 func (i *Item) Settle() error {
 	moved := false
 	for n, s := range i.Status {
-		if s.Word != Reported || !strings.HasPrefix(s.Text, i.ID+".report") || strings.ContainsRune(s.Text, '/') {
+		if !s.Done() || !strings.HasPrefix(s.Text, i.ID+child) || strings.ContainsAny(s.Text, "/ ") {
 			continue
 		}
 		if n > 0 && i.Status[n-1].Text == s.Text {

@@ -199,7 +199,7 @@ func (q *Queue) Changed() (time.Time, error) {
 }
 
 // Clean removes from tmp what nobody has written to for 36 hours: its writer
-// is dead. A report that its message has announced (Item.Announce) stays.
+// is dead. A message that another one has announced (Item.Announce) stays.
 func (q *Queue) Clean(now time.Time) error {
 	names, err := os.ReadDir(filepath.Join(q.dir, "tmp"))
 	if err != nil {
@@ -210,7 +210,7 @@ func (q *Queue) Clean(now time.Time) error {
 		if err != nil || now.Sub(fi.ModTime()) < 36*time.Hour {
 			continue
 		}
-		if parent, _, ok := strings.Cut(n.Name(), ".report"); ok {
+		if parent, _, ok := strings.Cut(n.Name(), child); ok {
 			if _, err := q.Find(parent); err == nil {
 				continue // finished when the runner comes to its message
 			}

@@ -100,20 +100,18 @@ func (e *ReplyError) Error() string { return fmt.Sprintf("%s: %s", e.Command, e.
 // caller can try again on a new connection, with Never.
 type TLSError struct{ Err error }
 
-func (e *TLSError) Error() string { return "TLS: " + quote(e.Err.Error()) }
+func (e *TLSError) Error() string { return "TLS: " + printable(e.Err.Error()) }
 func (e *TLSError) Unwrap() error { return e.Err }
 
 // A Conn is a conversation. It is not safe for concurrent use.
 type Conn struct {
-	nc        net.Conn
-	r         *bufio.Reader
-	w         *bufio.Writer
-	o         Options
-	offers    map[string]string // what EHLO has said: upper-case keyword -> parameters
-	secure    bool
-	broken    error // the conversation cannot go on
-	stop      func() bool
-	deadlines bool
+	nc     net.Conn
+	r      *bufio.Reader
+	w      *bufio.Writer
+	o      Options
+	offers map[string]string // what EHLO has said: upper-case keyword -> parameters
+	secure bool
+	broken error // the conversation cannot go on
 }
 
 // Start begins the conversation on nc: greeting, EHLO, encryption, login. When
@@ -434,5 +432,3 @@ func printable(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "?"))
 }
-
-func quote(s string) string { return printable(s) }

@@ -58,7 +58,8 @@ func (c *Conn) Usable() bool { return c.broken == nil }
 // one recipient is accepted. An error while reading it breaks the conversation
 // off before the end of data, so that the server drops what it has.
 //
-// When ctx ends, a transaction whose data has been sent may still finish.
+// When ctx ends, the conversation breaks off at once: a caller who wants the
+// transaction finished passes a context that lives longer.
 func (c *Conn) Send(ctx context.Context, e Envelope, body io.Reader) []Outcome {
 	out := make([]Outcome, len(e.To))
 	release := c.Until(ctx)
@@ -174,9 +175,7 @@ func (c *Conn) transaction(e Envelope, body io.Reader, out []Outcome) {
 			data = Reply{Code: 451, Text: "unexpected answer to DATA: " + data.String()}
 		}
 		c.settle(out, data)
-		if accepted || !grouped {
-			c.reset()
-		}
+		c.reset()
 		return
 	}
 	if err := c.data(body); err != nil {

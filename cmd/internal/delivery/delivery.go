@@ -1,0 +1,102 @@
+// Package delivery brings a message to where its recipients are: into local
+// Maildirs, and for everybody else into the queue. What smtpd takes in, what
+// sendmail is given and what the queue runner brings home goes this one way.
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"pennypost/cmd/internal/account"
+	"pennypost/maildir/queue"
+)
+
+// ErrRemote reports an address of which some other host takes care.
+var ErrRemote = errors.New("not an address of this host")
+
+// A Refusal is an error with the words of SMTP for it: somebody who can be
+// asked again later has Code 4xx.
+type Refusal struct {
+	Code   int    // RFC 5321 §4.2
+	Status string // RFC 3463
+	Text   string
+}
+
+func (r *Refusal) Error() string { return fmt.Sprintf("%d %s %s", r.Code, r.Status, r.Text) }
+
+// Temporary says whether it makes sense to come again later.
+func (r *Refusal) Temporary() bool { return r.Code/100 == 4 }
+
+// A Post is the mail room of one post office. It is safe for concurrent use.
+type Post struct {
+	Office *account.Office
+	Log    *slog.Logger
+
+	once  sync.Once
+	queue *queue.Queue
+	err   error
+}
+
+// A Message is what is to be sent, but for its text.
+type Message struct {
+	From     string // envelope sender, "" for the null reverse-path
+	To       []Recipient
+	EightBit bool   // BODY=8BITMIME was said
+	SMTPUTF8 bool   // SMTPUTF8 was said
+	Envid    string // ENVID as xtext (RFC 3461 §4.4)
+	Ret      string // RET (RFC 3461 §4.3)
+	Trace    string // the Received field to put on top, with its line ends (LF); or ""
+
+	// Submission says that the message comes from its author: what its header
+	// lacks is added, Bcc is taken out (RFC 6409 §8).
+	Submission bool
+	Gateway    bool   // with Submission: nothing is added
+	Name       string // with Submission: the author's name, if From has to be added
+	QueueOnly  bool   // local recipients too wait for the queue runner
+}
+
+// A Recipient is one forward-path with what RFC 3461 adds to it.
+type Recipient = queue.Recipient
+
+// Queue is the queue of the post office, opened when it is first asked for.
+func (p *Post) Queue() (*queue.Queue, error) {
+	p.once.Do(func() { p.queue, p.err = queue.Open(p.Office.Spool()) })
+	return p.queue, p.err
+}
+
+// Check says what would become of mail for addr: nil if it is delivered here,
+// ErrRemote if another host takes care of it, account.ErrUnknown if there is no
+// such user; anything else is trouble, as a *Refusal where it is known which.
+func (p *Post) Check(addr string) error {
+	at := strings.LastIndexByte(addr, '@')
+	if at >= 0 && !p.Office.Local(addr[at+1:]) {
+		return ErrRemote
+	}
+	t, err := p.Office.Resolve(addr)
+	if err != nil {
+		return err
+	}
+	return possible(t)
+}
+
+// possible says whether we can do all that an address asks for: everything or
+// nothing, so that a message is not delivered to half of an alias.
+func possible(t account.Targets) error {
+	if len(t.Files) > 0 {
+		return &Refusal{451, "4.3.5", "an alias leads to a file, which is not done"}
+	}
+	if len(t.Commands) > 0 {
+		return &Refusal{451, "4.3.5", "an alias leads to a program, which is not done"}
+	}
+	return nil
+}
+
+func (p *Post) log() *slog.Logger {
+	if p.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return p.Log
+}

@@ -1,0 +1,351 @@
+package delivery
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pennypost/cmd/internal/account"
+	"pennypost/maildir"
+	"pennypost/maildir/queue"
+)
+
+// A plan says where each recipient's copy goes.
+type plan struct {
+	users    []*account.User // each Maildir once
+	address  []string        // what is known as the recipient of each user
+	forwards []forward
+	remote   []Recipient // as they are
+	later    []Recipient // local ones whom the queue runner has to care for
+	err      error       // why the last of later cannot be served now
+}
+
+// A forward is a local address whose mail goes elsewhere.
+type forward struct {
+	address string
+	to      []Recipient
+}
+
+func (p *Post) plan(m *Message) plan {
+	var l plan
+	seen := map[string]bool{}
+	for _, r := range m.To {
+		at := strings.LastIndexByte(r.Address, '@')
+		if at >= 0 && !p.Office.Local(r.Address[at+1:]) {
+			l.remote = append(l.remote, r)
+			continue
+		}
+		t, err := p.Office.Resolve(r.Address)
+		if err == nil {
+			err = possible(t)
+		}
+		if err != nil || m.QueueOnly {
+			l.later, l.err = append(l.later, r), cmp.Or(err, l.err)
+			continue
+		}
+		for _, u := range t.Users {
+			if !seen[u.Maildir] {
+				seen[u.Maildir] = true
+				l.users = append(l.users, u)
+				l.address = append(l.address, r.Address)
+			}
+		}
+		if len(t.Remote) > 0 {
+			f := forward{address: r.Address}
+			for _, addr := range t.Remote {
+				f.to = append(f.to, Recipient{Address: addr, Notify: r.Notify, Orcpt: r.Orcpt})
+			}
+			l.forwards = append(l.forwards, f)
+		}
+	}
+	return l
+}
+
+// Send brings a message on its way. When it returns nil, every local copy is
+// in its Maildir and every other one in the queue, and synced; id is that of the
+// message in the log. After an error nobody was told of any copy, and there is
+// none but where the trouble came with the very last step.
+//
+// r is read once, to its end, and never held in memory; its line ends may be LF
+// or CRLF. When r fails, nothing is delivered. A local recipient who cannot be
+// served now while others can goes to the queue. An error is a *Refusal,
+// account.ErrUnknown, the error of r, or one of the file system.
+func (p *Post) Send(ctx context.Context, m Message, r io.Reader) (id string, err error) {
+	if len(m.To) == 0 {
+		return "", &Refusal{554, "5.5.1", "no recipients"}
+	}
+	l := p.plan(&m)
+	if len(l.users)+len(l.remote)+len(l.forwards) == 0 && l.err != nil && len(l.later) == len(m.To) {
+		return "", l.err
+	}
+	body := bufio.NewReaderSize(r, 32<<10)
+	h, err := ReadHeader(body)
+	if err != nil {
+		return "", err
+	}
+	var known []string
+	for i, u := range l.users {
+		known = append(known, u.Address(), l.address[i])
+	}
+	for _, f := range l.forwards {
+		known = append(known, f.address)
+	}
+	if why := h.loops(known); why != "" {
+		return "", &Refusal{554, "5.4.6", "mail loop: " + why}
+	}
+	now := time.Now()
+	id = strings.ToLower(rand.Text()[:13])
+	if m.Submission {
+		h.submit(&m, p.Office.Me(), id, now)
+	}
+	t := &transfer{p: p, m: &m, h: h, now: now}
+	defer t.abort()
+	if err := t.open(l); err != nil {
+		return "", err
+	}
+	if err := t.copy(ctx, body); err != nil {
+		return "", err
+	}
+	if err := t.commit(); err != nil {
+		return "", err
+	}
+	for _, u := range t.users {
+		p.log().Info("delivered", "msg", id, "from", m.From, "user", u.Address())
+	}
+	for _, q := range t.queued {
+		p.log().Info("queued", "msg", id, "from", m.From, "id", q)
+	}
+	return id, nil
+}
+
+// A transfer is one message on its way to all of its places.
+type transfer struct {
+	p      *Post
+	m      *Message
+	h      *Header
+	now    time.Time
+	users  []*account.User
+	boxes  []*maildir.Delivery
+	stores []*maildir.Store
+	queues []*queue.Writer
+	queued []string
+}
+
+// open begins a copy at each place. The boxes come first: a user whose Maildir
+// cannot be opened is left to the queue runner, if there is anybody else.
+func (t *transfer) open(l plan) error {
+	var trouble error
+	var failed []Recipient
+	single := len(l.users) == 1
+	for i, u := range l.users {
+		err := t.openBox(u, l.address[i], single)
+		if err != nil {
+			t.p.log().Warn("cannot deliver now", "user", u.Address(), "err", err)
+			trouble = err
+			failed = append(failed, Recipient{Address: u.Address()})
+		}
+	}
+	if len(failed) > 0 && len(t.boxes) == 0 && len(l.remote)+len(l.forwards)+len(l.later) == 0 {
+		return trouble
+	}
+	direct := append(append(l.remote, l.later...), failed...)
+	if len(direct) > 0 {
+		if err := t.openQueue(direct, ""); err != nil {
+			return err
+		}
+	}
+	for _, f := range l.forwards {
+		if err := t.openQueue(f.to, f.address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *transfer) openBox(u *account.User, address string, single bool) error {
+	s, err := t.p.store(u)
+	if err != nil {
+		return err
+	}
+	o := maildir.DeliverOptions{UID: u.UID, GID: u.GID}
+	if len(t.boxes) > 0 {
+		if err := t.boxes[0].Also(s, o); err != nil {
+			s.Close()
+			return err
+		}
+		t.stores, t.users = append(t.stores, s), append(t.users, u)
+		return nil
+	}
+	d, err := s.Deliver(o)
+	if err != nil {
+		s.Close()
+		return err
+	}
+	t.boxes, t.stores, t.users = append(t.boxes, d), append(t.stores, s), append(t.users, u)
+	top := "Return-Path: <" + t.m.From + ">\n"
+	if single { // one file for several users can name none of them
+		top += "Delivered-To: " + address + "\n"
+	}
+	local := *t.h
+	local.Fields = append([]Field(nil), t.h.Fields...)
+	local.drop("Return-Path")
+	_, err = io.WriteString(d, top+t.m.Trace+string(local.Bytes()))
+	return err
+}
+
+// store opens a user's Maildir. The first message makes it, in a directory that
+// is there: a disk that is not mounted is no empty mailbox.
+func (p *Post) store(u *account.User) (*maildir.Store, error) {
+	s, err := maildir.Open(u.Maildir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	if _, serr := os.Stat(filepath.Dir(u.Maildir)); serr != nil {
+		return nil, err
+	}
+	return maildir.Create(u.Maildir, maildir.Options{UID: u.UID, GID: u.GID})
+}
+
+func (t *transfer) openQueue(to []Recipient, forwarder string) error {
+	q, err := t.p.Queue()
+	if err != nil {
+		return err
+	}
+	w, err := q.Create(queue.Envelope{
+		Created: t.now, From: t.m.From, To: to, EightBit: t.m.EightBit, SMTPUTF8: t.m.SMTPUTF8,
+		Envid: t.m.Envid, Ret: t.m.Ret,
+	})
+	if errors.Is(err, queue.ErrEnvelope) {
+		return &Refusal{553, "5.1.3", err.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	t.queues = append(t.queues, w)
+	top := t.m.Trace
+	if forwarder != "" { // should it come back, it is recognised
+		top = "Delivered-To: " + forwarder + "\n" + top
+	}
+	_, err = io.WriteString(w, top+string(t.h.Bytes()))
+	return err
+}
+
+// copy brings the body to all places at once.
+func (t *transfer) copy(ctx context.Context, r io.Reader) error {
+	var all []io.Writer
+	for _, d := range t.boxes {
+		all = append(all, d)
+	}
+	for _, q := range t.queues {
+		all = append(all, q)
+	}
+	buf := make([]byte, 32<<10)
+	w := io.MultiWriter(all...)
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		n, rerr := r.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return fmt.Errorf("message: %w", err)
+			}
+		}
+		if rerr == io.EOF {
+			return nil
+		}
+		if rerr != nil {
+			return rerr
+		}
+	}
+}
+
+// commit makes the copies count: first everything is on the disk, then the
+// mailboxes get theirs, then the queue.
+func (t *transfer) commit() error {
+	for _, q := range t.queues {
+		if err := q.Sync(); err != nil {
+			return err
+		}
+	}
+	for len(t.boxes) > 0 {
+		d := t.boxes[0]
+		t.boxes = t.boxes[1:]
+		_, err := d.Commit()
+		if part, ok := errors.AsType[*maildir.PartialError](err); ok {
+			err = t.rescue(d, part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for len(t.queues) > 0 {
+		q := t.queues[0]
+		t.queues = t.queues[1:]
+		id, err := q.Commit()
+		if err != nil {
+			return err
+		}
+		t.queued = append(t.queued, id)
+	}
+	return nil
+}
+
+// rescue queues the message for the users whose Maildir has not taken it, from
+// the file of one that has.
+func (t *transfer) rescue(d *maildir.Delivery, part *maildir.PartialError) error {
+	var to []Recipient
+	var from string
+	for i, u := range t.users[:len(d.Names())] {
+		if err := part.Failed[i]; err != nil {
+			t.p.log().Warn("cannot deliver now", "user", u.Address(), "err", err)
+			to = append(to, Recipient{Address: u.Address()})
+		} else if from == "" {
+			from = filepath.Join(u.Maildir, "new", d.Names()[i])
+		}
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	q, err := t.p.Queue()
+	if err != nil {
+		return err
+	}
+	w, err := q.Create(queue.Envelope{
+		Created: t.now, From: t.m.From, To: to, EightBit: t.m.EightBit, SMTPUTF8: t.m.SMTPUTF8,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, f); err != nil {
+		w.Abort()
+		return err
+	}
+	id, err := w.Commit()
+	t.queued = append(t.queued, id)
+	return err
+}
+
+// abort drops what is not committed.
+func (t *transfer) abort() {
+	for _, d := range t.boxes {
+		d.Abort()
+	}
+	for _, q := range t.queues {
+		q.Abort()
+	}
+	for _, s := range t.stores {
+		s.Close()
+	}
+}
