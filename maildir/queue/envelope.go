@@ -37,6 +37,7 @@ type Recipient struct {
 	Address string
 	Notify  string // "", "NEVER" or a list of SUCCESS, FAILURE, DELAY
 	Orcpt   string // "", or address type, ";" and the address as xtext
+	Mailbox bool   // it is a mailbox here, to which aliases have led: none is followed any more
 }
 
 // Same says whether r and o are one mailbox: the domain's case is nothing, the
@@ -83,6 +84,9 @@ func (e *Envelope) format() (text []byte, size int64, err error) {
 		}
 		if r.Orcpt != "" {
 			b = fmt.Appendf(b, " ORCPT=%s", r.Orcpt)
+		}
+		if r.Mailbox {
+			b = append(b, " MAILBOX"...)
 		}
 		b = append(b, '\n')
 	}
@@ -215,6 +219,8 @@ func parseRecipient(s string) (r Recipient, ok bool) {
 			r.Notify = value
 		case "ORCPT":
 			r.Orcpt = value
+		case "MAILBOX":
+			r.Mailbox = true
 		}
 	}
 	return r, isAddress(r.Address)

@@ -44,10 +44,7 @@ func (p *Post) home(i *queue.Item, n int) error {
 		}
 		return note(queue.Tried, "451 4.3.0 "+err.Error())
 	}
-	t, err := p.Office.Resolve(to.Address)
-	if err == nil {
-		err = possible(t)
-	}
+	t, err := p.targets(to)
 	if err != nil {
 		return trouble(err)
 	}
@@ -56,7 +53,7 @@ func (p *Post) home(i *queue.Item, n int) error {
 	if err != nil {
 		return trouble(err)
 	}
-	if why := h.loops([]string{to.Address}); why != "" {
+	if why := h.loops([]string{to.Address}); why != "" && !to.Mailbox {
 		return trouble(&Refusal{554, "5.4.6", "mail loop: " + why})
 	}
 	if len(t.Remote) > 0 || len(t.Users) > 1 {
@@ -99,6 +96,19 @@ func (p *Post) home(i *queue.Item, n int) error {
 	return note(queue.Delivered, "to the Maildir of "+u.Address()+" as "+name)
 }
 
+// targets finds where a queued recipient's mail goes.
+func (p *Post) targets(to queue.Recipient) (account.Targets, error) {
+	if to.Mailbox {
+		u, err := p.Office.Lookup(to.Address)
+		return account.Targets{Users: []*account.User{u}}, err
+	}
+	t, err := p.Office.Resolve(to.Address)
+	if err == nil {
+		err = possible(t)
+	}
+	return t, err
+}
+
 // settle finishes what home has begun before a crash.
 func (p *Post) settle(i *queue.Item) error {
 	for n, st := range i.Status {
@@ -130,7 +140,7 @@ func (p *Post) expand(i *queue.Item, n int, t account.Targets, h *Header, body i
 		to = append(to, queue.Recipient{Address: addr, Notify: i.To[n].Notify, Orcpt: i.To[n].Orcpt})
 	}
 	for _, u := range t.Users {
-		to = append(to, queue.Recipient{Address: u.Address(), Notify: i.To[n].Notify, Orcpt: i.To[n].Orcpt})
+		to = append(to, queue.Recipient{Address: u.Address(), Notify: i.To[n].Notify, Orcpt: i.To[n].Orcpt, Mailbox: true})
 	}
 	w, err := i.Beget(queue.Envelope{
 		Created: i.Created, From: i.From, To: to, EightBit: i.EightBit, SMTPUTF8: i.SMTPUTF8, Envid: i.Envid, Ret: i.Ret,
@@ -138,12 +148,7 @@ func (p *Post) expand(i *queue.Item, n int, t account.Targets, h *Header, body i
 	if err != nil {
 		return err
 	}
-	top := "Delivered-To: " + i.To[n].Address + "\n"
-	for _, u := range t.Users {
-		if strings.EqualFold(u.Address(), i.To[n].Address) {
-			top = "" // the user himself is among them, and has not had it yet
-		}
-	}
+	top := "Delivered-To: " + i.To[n].Address + "\n" // should it come back, it is recognised
 	if _, err = io.WriteString(w, top+string(h.Bytes())); err == nil {
 		_, err = io.Copy(w, body)
 	}

@@ -288,7 +288,7 @@ func envelope(i *queue.Item, to []int) client.Envelope {
 		From: i.From, Size: wireSize(i), EightBit: i.EightBit, SMTPUTF8: i.SMTPUTF8, Envid: i.Envid, Ret: i.Ret,
 	}
 	for _, n := range to {
-		e.To = append(e.To, client.Recipient(i.To[n]))
+		e.To = append(e.To, client.Recipient{Address: i.To[n].Address, Notify: i.To[n].Notify, Orcpt: i.To[n].Orcpt})
 	}
 	return e
 }

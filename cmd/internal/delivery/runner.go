@@ -18,13 +18,13 @@ import (
 // on one queue, in one process or in many.
 type Runner struct {
 	Post     *Post
-	Resolver Resolver                                                        // nil: net.DefaultResolver
+	Resolver Resolver                                                          // nil: net.DefaultResolver
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: net.Dialer
-	Workers  int                                                             // messages at a time; 0: 20
-	First    time.Duration                                                   // pause after the first try; 0: 5 minutes
-	Most     time.Duration                                                   // longest pause; 0: 4 hours
-	GiveUp   time.Duration                                                   // age at which a message goes back; 0: 5 days (RFC 5321 §4.5.4.1)
-	Grace    time.Duration                                                   // how long a transaction may go on when the runner is told to stop; 0: 30 seconds
+	Workers  int                                                               // messages at a time; 0: 20
+	First    time.Duration                                                     // pause after the first try; 0: 5 minutes
+	Most     time.Duration                                                     // longest pause; 0: 4 hours
+	GiveUp   time.Duration                                                     // age at which a message goes back; 0: 5 days (RFC 5321 §4.5.4.1)
+	Grace    time.Duration                                                     // how long a transaction may go on when the runner is told to stop; 0: 30 seconds
 
 	mu     sync.Mutex
 	active map[string]bool // messages that a worker of ours has

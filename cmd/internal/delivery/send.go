@@ -44,10 +44,7 @@ func (p *Post) plan(m *Message) plan {
 			l.remote = append(l.remote, r)
 			continue
 		}
-		t, err := p.Office.Resolve(r.Address)
-		if err == nil {
-			err = possible(t)
-		}
+		t, err := p.targets(r)
 		if err != nil || m.QueueOnly {
 			l.later, l.err = append(l.later, r), cmp.Or(err, l.err)
 			continue
@@ -75,22 +72,49 @@ func (p *Post) plan(m *Message) plan {
 // message in the log. After an error nobody was told of any copy, and there is
 // none but where the trouble came with the very last step.
 //
-// r is read once, to its end, and never held in memory; its line ends may be LF
+// The message is read once, to its end, and never held in memory; its line ends may be LF
 // or CRLF. When r fails, nothing is delivered. A local recipient who cannot be
 // served now while others can goes to the queue. An error is a *Refusal,
 // account.ErrUnknown, the error of r, or one of the file system.
 func (p *Post) Send(ctx context.Context, m Message, r io.Reader) (id string, err error) {
+	receipt, err := p.Take(ctx, m, r)
+	return receipt.ID, err
+}
+
+// A Receipt says what has become of a message.
+type Receipt struct {
+	ID     string   // what the log calls it
+	Queued []string // its identifiers in the queue
+}
+
+// Take is Send with a whole receipt.
+func (p *Post) Take(ctx context.Context, m Message, r io.Reader) (Receipt, error) {
+	id := strings.ToLower(rand.Text()[:13])
+	t, err := p.take(ctx, id, m, r)
+	if err != nil {
+		return Receipt{}, err
+	}
+	for _, u := range t.users {
+		p.log().Info("delivered", "msg", id, "from", m.From, "user", u.Address())
+	}
+	for _, q := range t.queued {
+		p.log().Info("queued", "msg", id, "from", m.From, "id", q)
+	}
+	return Receipt{id, t.queued}, nil
+}
+
+func (p *Post) take(ctx context.Context, id string, m Message, r io.Reader) (*transfer, error) {
 	if len(m.To) == 0 {
-		return "", &Refusal{554, "5.5.1", "no recipients"}
+		return nil, &Refusal{554, "5.5.1", "no recipients"}
 	}
 	l := p.plan(&m)
-	if len(l.users)+len(l.remote)+len(l.forwards) == 0 && l.err != nil && len(l.later) == len(m.To) {
-		return "", l.err
+	if l.err != nil && len(l.later) == len(m.To) {
+		return nil, l.err
 	}
 	body := bufio.NewReaderSize(r, 32<<10)
 	h, err := ReadHeader(body)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	var known []string
 	for i, u := range l.users {
@@ -100,31 +124,21 @@ func (p *Post) Send(ctx context.Context, m Message, r io.Reader) (id string, err
 		known = append(known, f.address)
 	}
 	if why := h.loops(known); why != "" {
-		return "", &Refusal{554, "5.4.6", "mail loop: " + why}
+		return nil, &Refusal{554, "5.4.6", "mail loop: " + why}
 	}
 	now := time.Now()
-	id = strings.ToLower(rand.Text()[:13])
 	if m.Submission {
 		h.submit(&m, p.Office.Me(), id, now)
 	}
 	t := &transfer{p: p, m: &m, h: h, now: now}
 	defer t.abort()
 	if err := t.open(l); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := t.copy(ctx, body); err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := t.commit(); err != nil {
-		return "", err
-	}
-	for _, u := range t.users {
-		p.log().Info("delivered", "msg", id, "from", m.From, "user", u.Address())
-	}
-	for _, q := range t.queued {
-		p.log().Info("queued", "msg", id, "from", m.From, "id", q)
-	}
-	return id, nil
+	return t, t.commit()
 }
 
 // A transfer is one message on its way to all of its places.
@@ -151,7 +165,7 @@ func (t *transfer) open(l plan) error {
 		if err != nil {
 			t.p.log().Warn("cannot deliver now", "user", u.Address(), "err", err)
 			trouble = err
-			failed = append(failed, Recipient{Address: u.Address()})
+			failed = append(failed, Recipient{Address: u.Address(), Mailbox: true})
 		}
 	}
 	if len(failed) > 0 && len(t.boxes) == 0 && len(l.remote)+len(l.forwards)+len(l.later) == 0 {
@@ -308,7 +322,7 @@ func (t *transfer) rescue(d *maildir.Delivery, part *maildir.PartialError) error
 	for i, u := range t.users[:len(d.Names())] {
 		if err := part.Failed[i]; err != nil {
 			t.p.log().Warn("cannot deliver now", "user", u.Address(), "err", err)
-			to = append(to, Recipient{Address: u.Address()})
+			to = append(to, Recipient{Address: u.Address(), Mailbox: true})
 		} else if from == "" {
 			from = filepath.Join(u.Maildir, "new", d.Names()[i])
 		}
