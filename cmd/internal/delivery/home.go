@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -82,18 +83,18 @@ func (p *Post) home(i *queue.Item, n int) error {
 	if err != nil {
 		return trouble(err)
 	}
-	tmp, err := d.Prepare()
+	name, err := d.Prepare()
 	if err != nil {
 		return trouble(err)
 	}
-	if err := i.Note(time.Now(), queue.Note{To: n, Word: queue.Storing, Text: filepath.Join(u.Maildir, tmp)}); err != nil {
+	// From here on an error leaves things as they are: settle will know.
+	if err := i.Note(time.Now(), queue.Note{To: n, Word: queue.Storing, Text: filepath.Join(u.Maildir, "new", name)}); err != nil {
 		return err
 	}
-	name, err := d.Commit()
-	if err != nil {
-		return trouble(err)
+	if _, err := s.Finish(name); err != nil {
+		return err
 	}
-	return note(queue.Delivered, "to the Maildir of "+u.Address()+" as "+name)
+	return note(queue.Delivered, "as "+filepath.Join(u.Maildir, "new", name))
 }
 
 // targets finds where a queued recipient's mail goes.
@@ -111,21 +112,27 @@ func (p *Post) targets(to queue.Recipient) (account.Targets, error) {
 
 // settle finishes what home has begun before a crash.
 func (p *Post) settle(i *queue.Item) error {
+	const safe = 24 * time.Hour // so long nobody cleans it away (maildir(5))
 	for n, st := range i.Status {
 		if st.Word != queue.Storing {
 			continue
 		}
-		dir, tmp := filepath.Split(st.Text)
+		after := queue.Note{To: n, Word: queue.Delivered, Text: "as " + st.Text + ", after a crash"}
+		dir, name := filepath.Split(st.Text)
 		s, err := maildir.Open(filepath.Dir(filepath.Clean(dir)))
-		if err != nil {
+		moved := false
+		if err == nil {
+			moved, err = s.Finish(name)
+			s.Close()
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist), err == nil && !moved && time.Since(st.Time) > safe:
+			// Rather twice than not at all.
+			after = queue.Note{To: n, Word: queue.Tried, Text: "451 4.3.0 a crash came between"}
+		case err != nil:
 			return fmt.Errorf("finish delivery: %w", err)
 		}
-		_, err = s.Finish("tmp/" + tmp)
-		s.Close()
-		if err != nil {
-			return fmt.Errorf("finish delivery: %w", err)
-		}
-		if err := i.Note(time.Now(), queue.Note{To: n, Word: queue.Delivered, Text: "finished after a crash: " + st.Text}); err != nil {
+		if err := i.Note(time.Now(), after); err != nil {
 			return err
 		}
 	}

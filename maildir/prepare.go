@@ -1,0 +1,55 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+)
+
+// Prepare ends the writing of a message that Store.Finish will make visible, now or after a crash: whoever keeps
+// a log of its own notes name between the two. The message is on disk then, in the Maildir's tmp, where it may
+// stay for a day. A delivery to several mailboxes cannot be prepared.
+func (d *Delivery) Prepare() (name string, err error) {
+	if d.done || len(d.targets) != 1 {
+		return "", fs.ErrClosed
+	}
+	defer d.Abort()
+	p := d.targets[0].place
+	if err := d.file.finish(time.Time{}); err != nil {
+		return "", fmt.Errorf("deliver: %w", err)
+	}
+	name = sized(uniqueName(), d.file.s, d.file.w)
+	if err := renameNew(p.fd, d.file.name, p.fd, "tmp/"+name); err != nil {
+		return "", fmt.Errorf("deliver: %w", err)
+	}
+	d.file.name = ""
+	if err := p.sync("tmp"); err != nil {
+		p.unlink("tmp/" + name)
+		return "", fmt.Errorf("deliver: %w", err)
+	}
+	return name, nil
+}
+
+// Finish makes a prepared message visible in INBOX, durably. false: it is not in tmp any more. It has been made
+// visible before, unless a day has passed and somebody has cleaned up.
+func (s *Store) Finish(name string) (bool, error) {
+	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/:\x00") {
+		return false, fmt.Errorf("deliver: %q: %w", name, ErrName)
+	}
+	p, err := s.openFolderPlace("INBOX")
+	if err != nil {
+		return false, fmt.Errorf("deliver to %s: %w", s.path, err)
+	}
+	defer p.close()
+	err = renameNew(p.fd, "tmp/"+name, p.fd, "new/"+name)
+	moved := err == nil
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = p.sync("new")
+	}
+	if err != nil {
+		return moved, fmt.Errorf("deliver to %s: %w", s.path, err)
+	}
+	return moved, nil
+}
