@@ -1,0 +1,133 @@
+package imap
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// capabilities is what can be asked of us in this state. Whatever stands here
+// is whole.
+func (s *Session) capabilities() string {
+	caps := []string{"IMAP4rev1"}
+	if s.state == notAuthenticated {
+		if s.canStartTLS() {
+			caps = append(caps, "STARTTLS")
+		}
+		if s.mayLogin() {
+			caps = append(caps, mechanisms()...)
+		} else {
+			caps = append(caps, "LOGINDISABLED")
+		}
+		caps = append(caps, "SASL-IR") // RFC 4959
+	}
+	caps = append(caps,
+		"LITERAL+",      // RFC 7888
+		"ID",            // RFC 2971
+		"ENABLE",        // RFC 5161
+		"IDLE",          // RFC 2177
+		"NAMESPACE",     // RFC 2342
+		"UIDPLUS",       // RFC 4315
+		"UNSELECT",      // RFC 3691
+		"MOVE",          // RFC 6851
+		"CHILDREN",      // RFC 3348
+		"LIST-EXTENDED", // RFC 5258
+		"LIST-STATUS",   // RFC 5819
+		"SPECIAL-USE",   // RFC 6154
+		"STATUS=SIZE",   // RFC 8438
+		"ESEARCH",       // RFC 4731
+		"WITHIN",        // RFC 5032
+		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
+	)
+	return strings.Join(caps, " ")
+}
+
+// capability (RFC 9051 §6.1.1)
+func (s *Session) capability(p *parser) reply {
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.untagged("CAPABILITY %s", s.capabilities())
+	return ok("done")
+}
+
+// noop says what is new, as every command does (RFC 9051 §6.1.2). CHECK is
+// the same: nothing waits to be written (RFC 3501 §6.4.1).
+func (s *Session) noop(p *parser) reply {
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	return ok("done")
+}
+
+// logout (RFC 9051 §6.1.3)
+func (s *Session) logout(p *parser) reply {
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.bye("", "logging out")
+	return ok("done")
+}
+
+// id = "ID" SP ("(" [string SP nstring *(SP string SP nstring)] ")" / nil)   (RFC 2971 §4)
+func (s *Session) id(p *parser) reply {
+	p.sp()
+	var fields []string
+	if !p.word("NIL") {
+		p.list(func() {
+			name := p.astring()
+			p.sp()
+			value := "NIL"
+			if !p.word("NIL") {
+				value = p.str()
+			}
+			if len(fields) >= 2*30 { // RFC 2971 §3.3
+				p.fail("too many fields")
+				return
+			}
+			fields = append(fields, name, value)
+		})
+	}
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	if len(fields) > 0 {
+		s.Log.Debug("client", "user", s.name(), "id", fmt.Sprintf("%q", fields))
+	}
+	if s.state == notAuthenticated || s.Version == "" {
+		s.untagged(`ID ("name" "Pennypost")`)
+	} else {
+		s.untagged(`ID ("name" "Pennypost" "version" %s)`, appendString(nil, s.Version))
+	}
+	return ok("done")
+}
+
+// enable = "ENABLE" 1*(SP capability)   (RFC 9051 §6.3.1). None of what we
+// have needs to be enabled, and what is not known is passed over.
+func (s *Session) enable(p *parser) reply {
+	for {
+		p.sp()
+		p.atom()
+		if p.err != nil || p.rest == "" {
+			break
+		}
+	}
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.untagged("ENABLED")
+	return ok("done")
+}
+
+// namespace says that there is one: the user's own, with no prefix (RFC 9051
+// §6.3.10).
+func (s *Session) namespace(p *parser) reply {
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.untagged(`NAMESPACE (("" "%s")) NIL NIL`, separator)
+	return ok("done")
+}
+
+var errState = errors.New("not in this state")

@@ -1,0 +1,152 @@
+package imap
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A fetchItem is one fetch-att (RFC 9051 §6.4.5).
+type fetchItem struct {
+	what    string // as it is named in the answer; for a section without the partial
+	section bool   // octets of the message; number and text say which
+	number  string // "1.2", "" for the message itself
+	text    string // "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME
+	fields  []string
+	peek    bool // does not set \Seen
+	partial bool
+	offset  int64 // octets as sent
+	most    int64
+}
+
+// maxItems bounds the items of one FETCH, maxFields the names in one of them.
+const maxItems, maxFields = 1000, 1000
+
+// The macros of RFC 9051 §6.4.5, RFC 3501 §6.4.5.
+var macros = map[string][]string{
+	"ALL":  {"FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"},
+	"FAST": {"FLAGS", "INTERNALDATE", "RFC822.SIZE"},
+	"FULL": {"FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"},
+}
+
+// fetchItems = "ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")"
+func (p *parser) fetchItems() (items []fetchItem) {
+	for name, atts := range macros {
+		if p.word(name) {
+			for _, a := range atts {
+				items = append(items, fetchItem{what: a})
+			}
+			return items
+		}
+	}
+	if !strings.HasPrefix(p.rest, "(") {
+		return []fetchItem{p.fetchAtt()}
+	}
+	p.list(func() {
+		if len(items) == maxItems {
+			p.fail("too many items")
+			return
+		}
+		items = append(items, p.fetchAtt())
+	})
+	if p.err == nil && len(items) == 0 {
+		p.fail("items missing")
+	}
+	return items
+}
+
+// fetchAtt is the rule fetch-att.
+func (p *parser) fetchAtt() fetchItem {
+	name := strings.ToUpper(p.run("item", func(c byte) bool { return c != '[' && isAtom(c) }))
+	if strings.HasPrefix(p.rest, "[") {
+		switch name {
+		case "BODY":
+			return p.bodySection(false)
+		case "BODY.PEEK":
+			return p.bodySection(true)
+		}
+		p.fail("no such item")
+	}
+	switch name {
+	case "FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE":
+		return fetchItem{what: name}
+	case "RFC822": // RFC 3501 §6.4.5: as BODY[]
+		return fetchItem{what: name, section: true}
+	case "RFC822.HEADER": // as BODY.PEEK[HEADER]
+		return fetchItem{what: name, section: true, text: "HEADER", peek: true}
+	case "RFC822.TEXT": // as BODY[TEXT]
+		return fetchItem{what: name, section: true, text: "TEXT"}
+	}
+	if p.err == nil {
+		p.fail("no such item")
+	}
+	return fetchItem{}
+}
+
+// bodySection = section ["<" number "." nz-number ">"]
+// section = "[" [section-spec] "]"
+func (p *parser) bodySection(peek bool) fetchItem {
+	f := fetchItem{section: true, peek: peek}
+	p.take("[")
+	for p.rest != "" && isDigit(p.rest[0]) {
+		if len(f.number) > 1000 {
+			p.fail("part number too long")
+		}
+		f.number += strconv.FormatUint(uint64(p.nzNumber()), 10)
+		if !p.take(".") {
+			break
+		}
+		f.number += "."
+	}
+	f.what = "BODY[" + f.number
+	if strings.HasSuffix(f.number, ".") || f.number == "" && !strings.HasPrefix(p.rest, "]") {
+		f.number = strings.TrimSuffix(f.number, ".")
+		f.text = strings.ToUpper(p.run("section", func(c byte) bool { return isAtom(c) }))
+		f.what += f.text
+		switch {
+		case f.text == "HEADER", f.text == "TEXT", f.text == "MIME" && f.number != "":
+		case f.text == "HEADER.FIELDS", f.text == "HEADER.FIELDS.NOT":
+			p.sp()
+			p.list(func() {
+				if len(f.fields) == maxFields {
+					p.fail("too many fields")
+					return
+				}
+				f.fields = append(f.fields, p.astring())
+			})
+			if p.err == nil && len(f.fields) == 0 {
+				p.fail("field names missing")
+			}
+			f.what += " ("
+			for i, name := range f.fields {
+				if i > 0 {
+					f.what += " "
+				}
+				f.what += astring(name)
+			}
+			f.what += ")"
+		default:
+			if p.err == nil {
+				p.fail("no such section")
+			}
+		}
+	}
+	f.what += "]"
+	if !p.take("]") {
+		p.want("]")
+	}
+	if p.take("<") {
+		f.partial = true
+		f.offset = p.number64()
+		if !p.take(".") {
+			p.want(".")
+		}
+		f.most = p.number64()
+		if f.most == 0 && p.err == nil {
+			p.fail("a part of no octets")
+		}
+		if !p.take(">") {
+			p.want(">")
+		}
+	}
+	return f
+}

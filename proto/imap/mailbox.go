@@ -1,0 +1,291 @@
+package imap
+
+import (
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"pennypost/maildir"
+)
+
+// select = "SELECT" SP mailbox   (RFC 9051 §6.3.2)
+func (s *Session) selectBox(p *parser) reply { return s.open(p, false) }
+
+// examine = "EXAMINE" SP mailbox   (RFC 9051 §6.3.3)
+func (s *Session) examine(p *parser) reply { return s.open(p, true) }
+
+// open selects a mailbox. The one before is closed, even when this fails.
+func (s *Session) open(p *parser, readOnly bool) reply {
+	p.sp()
+	name := p.mailbox()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.shut()
+	folder, err := s.user.Store.OpenFolder(name)
+	if err != nil {
+		return s.failed(err)
+	}
+	v := &view{name: name, folder: folder, readOnly: readOnly}
+	now, err := v.look()
+	if err != nil {
+		folder.Close()
+		return s.failed(err)
+	}
+	v.state, v.keywords = now, len(now.Keywords)
+	v.arrived(now)
+	s.view, s.state = v, selected
+
+	s.tellFlags()
+	s.untagged("%d EXISTS", len(v.msgs))
+	s.untagged("%d RECENT", v.recent())
+	for i, m := range v.msgs {
+		if m.Flags&maildir.Seen == 0 {
+			s.untagged("OK [UNSEEN %d] first unseen", i+1)
+			break
+		}
+	}
+	s.untagged("OK [UIDVALIDITY %d] UIDs valid", now.UIDValidity)
+	s.untagged("OK [UIDNEXT %d] predicted next UID", now.UIDNext)
+	if readOnly {
+		return reply{"OK", "READ-ONLY", "selected"}
+	}
+	return reply{"OK", "READ-WRITE", "selected"}
+}
+
+// shut goes back to the authenticated state, and says so (RFC 9051 §7.1,
+// CLOSED).
+func (s *Session) shut() {
+	if s.view == nil {
+		return
+	}
+	s.view.close()
+	s.view, s.state = nil, authenticated
+	s.untagged("OK [CLOSED] previous mailbox closed")
+}
+
+// shutIf shuts the selected mailbox if it is name, or below name.
+func (s *Session) shutIf(name string) {
+	if s.view != nil && s.view.name != inbox && (s.view.name == name || strings.HasPrefix(s.view.name, name+separator)) {
+		s.shut()
+	}
+}
+
+// create = "CREATE" SP mailbox   (RFC 9051 §6.3.4). A separator at the end
+// only says that there will be names below.
+func (s *Session) create(p *parser) reply {
+	p.sp()
+	name := p.mailbox()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	name = strings.TrimSuffix(name, separator)
+	if strings.EqualFold(name, inbox) {
+		return no("ALREADYEXISTS", "there is always an INBOX")
+	}
+	if err := s.user.Store.CreateFolder(name); err != nil {
+		return s.failed(err)
+	}
+	return ok("created")
+}
+
+// delete = "DELETE" SP mailbox   (RFC 9051 §6.3.5). Names below stay.
+func (s *Session) delete(p *parser) reply {
+	p.sp()
+	name := p.mailbox()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	if name == inbox {
+		return no("CANNOT", "INBOX stays")
+	}
+	s.shutIfSelf(name)
+	err := s.user.Store.DeleteFolder(name)
+	if errors.Is(err, fs.ErrNotExist) && s.hasChildren(name) {
+		return no("HASCHILDREN", "it is no mailbox, only a level of names")
+	}
+	if err != nil {
+		return s.failed(err)
+	}
+	return ok("deleted")
+}
+
+func (s *Session) shutIfSelf(name string) {
+	if s.view != nil && s.view.name == name {
+		s.shut()
+	}
+}
+
+func (s *Session) hasChildren(name string) bool {
+	infos, err := s.user.Store.List()
+	if err != nil {
+		return false
+	}
+	for _, i := range infos {
+		if strings.HasPrefix(i.Name, name+separator) {
+			return true
+		}
+	}
+	return false
+}
+
+// rename = "RENAME" SP mailbox SP mailbox   (RFC 9051 §6.3.6). From INBOX the
+// messages go, and it stays.
+func (s *Session) rename(p *parser) reply {
+	p.sp()
+	from := p.mailbox()
+	p.sp()
+	to := p.mailbox()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	to = strings.TrimSuffix(to, separator)
+	switch {
+	case strings.EqualFold(to, inbox):
+		return no("ALREADYEXISTS", "there is always an INBOX")
+	case to == from:
+		return no("ALREADYEXISTS", "that is its name")
+	case from != inbox && strings.HasPrefix(to, from+separator):
+		return no("CANNOT", "a mailbox cannot go below itself")
+	}
+	s.shutIf(from)
+	if err := s.user.Store.RenameFolder(from, to); err != nil {
+		return s.failed(err)
+	}
+	return ok("renamed")
+}
+
+// subscribe = "SUBSCRIBE" SP mailbox   (RFC 9051 §6.3.7). The mailbox need not
+// exist.
+func (s *Session) subscribe(p *parser) reply {
+	return s.subscription(p, (*maildir.Store).Subscribe)
+}
+
+// unsubscribe = "UNSUBSCRIBE" SP mailbox   (RFC 9051 §6.3.8)
+func (s *Session) unsubscribe(p *parser) reply {
+	return s.subscription(p, (*maildir.Store).Unsubscribe)
+}
+
+func (s *Session) subscription(p *parser, do func(*maildir.Store, string) error) reply {
+	p.sp()
+	name := p.mailbox()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	if err := do(s.user.Store, strings.TrimSuffix(name, separator)); err != nil {
+		return s.failed(err)
+	}
+	return ok("done")
+}
+
+// statusItems are the items of STATUS (RFC 9051 §6.3.11, RFC 3501 §6.3.10,
+// RFC 8438, RFC 7889 §4).
+var statusItems = map[string]bool{
+	"MESSAGES": true, "RECENT": true, "UIDNEXT": true, "UIDVALIDITY": true,
+	"UNSEEN": true, "DELETED": true, "SIZE": true, "APPENDLIMIT": true,
+}
+
+func (p *parser) statusAtt() string {
+	item := p.keyword()
+	if p.err == nil && !statusItems[item] {
+		p.fail("no such status item")
+	}
+	return item
+}
+
+// statusAtts = "(" status-att *(SP status-att) ")"
+func (p *parser) statusAtts() (items []string) {
+	p.list(func() {
+		if len(items) > len(statusItems) {
+			p.fail("too many status items")
+			return
+		}
+		items = append(items, p.statusAtt())
+	})
+	if p.err == nil && len(items) == 0 {
+		p.fail("status items missing")
+	}
+	return items
+}
+
+// status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"   (RFC 9051 §6.3.11)
+func (s *Session) status(p *parser) reply {
+	p.sp()
+	name := p.mailbox()
+	p.sp()
+	items := p.statusAtts()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	line, err := s.counts(name, items)
+	if err != nil {
+		return s.failed(err)
+	}
+	s.Conn.WriteString(line)
+	return ok("done")
+}
+
+// counts is the STATUS response for one mailbox. The selected one is counted
+// as the client knows it, to agree with EXISTS.
+func (s *Session) counts(name string, items []string) (string, error) {
+	var folder *maildir.Folder
+	var state *maildir.State
+	var msgs []*maildir.Message
+	if v := s.view; v != nil && v.name == name {
+		folder, state, msgs = v.folder, v.state, v.msgs
+	} else {
+		var err error
+		if folder, err = s.user.Store.OpenFolder(name); err != nil {
+			return "", err
+		}
+		defer folder.Close()
+		if state, err = folder.Sync(maildir.SyncOptions{}); err != nil {
+			return "", err
+		}
+		msgs = state.Messages
+	}
+	b := []byte("* STATUS " + mailboxName(name) + " (")
+	for i, item := range items {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(b, item...), ' ')
+		var n int64
+		switch item {
+		case "MESSAGES":
+			n = int64(len(msgs))
+		case "RECENT":
+			n = count(msgs, func(m *maildir.Message) bool { return m.Recent })
+		case "UNSEEN":
+			n = count(msgs, func(m *maildir.Message) bool { return m.Flags&maildir.Seen == 0 })
+		case "DELETED":
+			n = count(msgs, func(m *maildir.Message) bool { return m.Flags&maildir.Trashed != 0 })
+		case "UIDNEXT":
+			n = int64(state.UIDNext)
+		case "UIDVALIDITY":
+			n = int64(state.UIDValidity)
+		case "APPENDLIMIT":
+			n = s.MaxSize
+		case "SIZE":
+			for _, m := range msgs {
+				size, err := folder.Size(m)
+				if err != nil && !errors.Is(err, maildir.ErrGone) {
+					return "", err
+				}
+				n += size
+			}
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return string(append(b, ")\r\n"...)), nil
+}
+
+func count(msgs []*maildir.Message, is func(*maildir.Message) bool) (n int64) {
+	for _, m := range msgs {
+		if is(m) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,147 @@
+package imap
+
+import (
+	"errors"
+	"fmt"
+
+	"pennypost/maildir"
+)
+
+func codef(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// close (RFC 9051 §6.4.1) removes what is marked \Deleted, without a word.
+func (s *Session) closeBox(p *parser) reply {
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	v := s.view
+	var err error
+	if !v.readOnly {
+		err = v.folder.Expunge(v.deleted(nil))
+	}
+	v.close()
+	s.view, s.state = nil, authenticated
+	if err != nil {
+		return s.failed(err)
+	}
+	return ok("closed")
+}
+
+// unselect is close that removes nothing (RFC 9051 §6.4.2).
+func (s *Session) unselect(p *parser) reply {
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.view.close()
+	s.view, s.state = nil, authenticated
+	return ok("closed")
+}
+
+// deleted are the messages marked \Deleted, as far as the client knows: of
+// those at the given indexes, or of all for nil.
+func (v *view) deleted(at []int) (msgs []*maildir.Message) {
+	if at == nil {
+		for _, m := range v.msgs {
+			if m.Flags&maildir.Trashed != 0 && !v.gone[m.UID] {
+				msgs = append(msgs, m)
+			}
+		}
+		return msgs
+	}
+	for _, m := range v.messages(at) {
+		if m.Flags&maildir.Trashed != 0 {
+			msgs = append(msgs, m)
+		}
+	}
+	return msgs
+}
+
+var errReadOnly = errors.New("the mailbox is read-only")
+
+func readOnly() reply { return no("READ-ONLY", "selected with EXAMINE") }
+
+// expunge = "EXPUNGE" / "UID" SP "EXPUNGE" SP sequence-set   (RFC 9051 §6.4.3,
+// §6.4.9). The responses come with the news behind every command.
+func (s *Session) expunge(p *parser) reply {
+	var at []int
+	if p.byUID {
+		p.sp()
+		set := p.numSet()
+		if p.err == nil {
+			at, _ = s.view.choose(set, true)
+			if at == nil {
+				at = []int{}
+			}
+		}
+	}
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	if s.view.readOnly {
+		return readOnly()
+	}
+	if err := s.view.folder.Expunge(s.view.deleted(at)); err != nil {
+		return s.failed(err)
+	}
+	return ok("done")
+}
+
+// copy = "COPY" SP sequence-set SP mailbox   (RFC 9051 §6.4.7)
+func (s *Session) copy(p *parser) reply { return s.transfer(p, false) }
+
+// move = "MOVE" SP sequence-set SP mailbox   (RFC 9051 §6.4.8)
+func (s *Session) move(p *parser) reply { return s.transfer(p, true) }
+
+func (s *Session) transfer(p *parser, away bool) reply {
+	p.sp()
+	set := p.numSet()
+	p.sp()
+	name := p.mailbox()
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	v := s.view
+	at, err := v.choose(set, p.byUID)
+	if err != nil {
+		return bad(err)
+	}
+	if away && v.readOnly {
+		return readOnly()
+	}
+	to, err := s.target(name)
+	if err != nil {
+		return s.failedTo(err)
+	}
+	defer s.release(to)
+	state, err := to.Sync(maildir.SyncOptions{})
+	if err != nil {
+		return s.failed(err)
+	}
+	msgs := v.messages(at)
+	if len(msgs) == 0 {
+		if len(at) > 0 {
+			return no("EXPUNGEISSUED", "these messages are gone")
+		}
+		return ok("nothing to do")
+	}
+	do := v.folder.Copy
+	if away {
+		do = v.folder.Move
+	}
+	pairs, err := do(msgs, to)
+	code := copyUID(state.UIDValidity, pairs)
+	switch {
+	case err != nil && !(away && len(pairs) > 0):
+		return s.failed(err)
+	case len(pairs) == 0:
+		return no("EXPUNGEISSUED", "these messages are gone")
+	case away:
+		// RFC 6851 §4.3: before the EXPUNGEs, which the news will bring.
+		s.untagged("OK [%s] moved", code)
+		if err != nil {
+			return s.failed(err) // some of them; the client has heard which
+		}
+		return ok("done")
+	}
+	return reply{"OK", code, "copied"}
+}

@@ -1,0 +1,482 @@
+// Package imap serves a user's Maildirs to one client over the Internet
+// Message Access Protocol: IMAP4rev1 (RFC 3501) and the extensions that
+// capabilities lists.
+//
+// The files follow RFC 9051: parse.go, numset.go, utf7.go and write.go are
+// its grammar (§4, §9), session.go its states (§3), anystate.go, login.go,
+// mailbox.go, list.go, append.go and idle.go the commands of §6.1 to §6.3,
+// selected.go, fetch.go, store.go and search.go those of §6.4.
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"syscall"
+	"time"
+
+	"pennypost/maildir"
+	"pennypost/proto/wire"
+)
+
+// state is one of the connection states of RFC 9051 §3.
+type state uint8
+
+const (
+	notAuthenticated state = 1 << iota
+	authenticated
+	selected
+	logout
+	mailboxes = authenticated | selected
+	always    = notAuthenticated | authenticated | selected
+)
+
+// inbox is the one name that is the same in every case (RFC 9051 §5.1).
+const inbox = "INBOX"
+
+// separator stands between the levels of a name, as in every Maildir++.
+const separator = "."
+
+// A command is a row of the protocol.
+type command struct {
+	in state
+	do func(*Session, *parser) reply
+
+	// holds says that message numbers may not change while it runs: no
+	// EXPUNGE is sent (RFC 9051 §7.5.1).
+	holds bool
+}
+
+// commands is the protocol: RFC 9051 §6, RFC 3501 §6, and the extensions.
+var commands = map[string]command{
+	"CAPABILITY": {in: always, do: (*Session).capability}, // RFC 9051 §6.1.1
+	"NOOP":       {in: always, do: (*Session).noop},       // §6.1.2
+	"LOGOUT":     {in: always, do: (*Session).logout},     // §6.1.3
+	"ID":         {in: always, do: (*Session).id},         // RFC 2971 §3.1
+
+	"STARTTLS":     {in: notAuthenticated, do: (*Session).starttls},     // §6.2.1
+	"AUTHENTICATE": {in: notAuthenticated, do: (*Session).authenticate}, // §6.2.2
+	"LOGIN":        {in: notAuthenticated, do: (*Session).login},        // §6.2.3
+
+	"ENABLE":      {in: mailboxes, do: (*Session).enable},      // §6.3.1
+	"SELECT":      {in: mailboxes, do: (*Session).selectBox},   // §6.3.2
+	"EXAMINE":     {in: mailboxes, do: (*Session).examine},     // §6.3.3
+	"CREATE":      {in: mailboxes, do: (*Session).create},      // §6.3.4
+	"DELETE":      {in: mailboxes, do: (*Session).delete},      // §6.3.5
+	"RENAME":      {in: mailboxes, do: (*Session).rename},      // §6.3.6
+	"SUBSCRIBE":   {in: mailboxes, do: (*Session).subscribe},   // §6.3.7
+	"UNSUBSCRIBE": {in: mailboxes, do: (*Session).unsubscribe}, // §6.3.8
+	"LIST":        {in: mailboxes, do: (*Session).list},        // §6.3.9
+	"LSUB":        {in: mailboxes, do: (*Session).lsub},        // RFC 3501 §6.3.9
+	"NAMESPACE":   {in: mailboxes, do: (*Session).namespace},   // §6.3.10
+	"STATUS":      {in: mailboxes, do: (*Session).status},      // §6.3.11
+	"APPEND":      {in: mailboxes, do: (*Session).append},      // §6.3.12
+	"IDLE":        {in: mailboxes, do: (*Session).idle},        // §6.3.13
+
+	"CHECK":       {in: selected, do: (*Session).noop},                  // RFC 3501 §6.4.1
+	"CLOSE":       {in: selected, do: (*Session).closeBox},              // §6.4.1
+	"UNSELECT":    {in: selected, do: (*Session).unselect},              // §6.4.2
+	"EXPUNGE":     {in: selected, do: (*Session).expunge},               // §6.4.3
+	"SEARCH":      {in: selected, do: (*Session).search, holds: true},   // §6.4.4
+	"FETCH":       {in: selected, do: (*Session).fetch, holds: true},    // §6.4.5
+	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true}, // §6.4.6
+	"COPY":        {in: selected, do: (*Session).copy},                  // §6.4.7
+	"MOVE":        {in: selected, do: (*Session).move},                  // §6.4.8
+	"UID EXPUNGE": {in: selected, do: (*Session).expunge},               // §6.4.9
+	"UID SEARCH":  {in: selected, do: (*Session).search},                // §6.4.9
+	"UID FETCH":   {in: selected, do: (*Session).fetch},                 // §6.4.9
+	"UID STORE":   {in: selected, do: (*Session).storeFlag},             // §6.4.9
+	"UID COPY":    {in: selected, do: (*Session).copy},                  // §6.4.9
+	"UID MOVE":    {in: selected, do: (*Session).move},                  // §6.4.9
+}
+
+// ErrRefused is what Login returns for a wrong name or password; every other
+// error is trouble of ours, and the client may come again.
+var ErrRefused = errors.New("no such name or password")
+
+// A User is somebody who is logged in.
+type User struct {
+	Name  string         // for the log
+	Store *maildir.Store // closed when the session ends
+}
+
+// A Session is one conversation with one client. The fields are set before
+// Serve and not changed.
+type Session struct {
+	Conn *wire.Conn
+
+	// Login says who somebody is (RFC 9051 §6.2). Nobody is anybody if it
+	// is nil.
+	Login func(name, password string) (*User, error)
+
+	// Preauth, unless nil, is whom the launcher vouches for: the greeting
+	// is PREAUTH (RFC 9051 §7.1.4), or, if Tag is not empty, the answer to
+	// the LOGIN that another program has heard under that tag.
+	Preauth *User
+	Tag     string
+
+	TLS       *tls.Config   // for STARTTLS; nil: not offered
+	Cleartext bool          // passwords may come without TLS
+	MaxSize   int64         // octets of a message in APPEND; 0: DefaultMaxSize
+	Idle      time.Duration // silence that ends the session; 0: 30 minutes (RFC 9051 §5.4)
+	Log       *slog.Logger
+	Version   string // for ID, told to users only
+
+	ctx     context.Context
+	state   state
+	user    *User
+	view    *view
+	bad     int // wrong commands in a row
+	refused int // wrong passwords
+	p       *parser
+	budget  int64 // octets that the current command may still have
+	scratch []byte
+}
+
+// DefaultMaxSize is how many octets a message may have.
+const DefaultMaxSize = 50 << 20
+
+// Bounds before and after login.
+const (
+	lineBefore, lineAfter       = 16 << 10, 64 << 10 // octets of a line
+	literalBefore, literalAfter = 4 << 10, 64 << 10  // octets of a literal
+	budgetBefore, budgetAfter   = 32 << 10, 1 << 20  // octets of a command
+	badBefore, badAfter         = 3, 20              // wrong commands in a row
+	idleBefore, idleAfter       = time.Minute, 30 * time.Minute
+	wrongPasswords              = 5
+)
+
+// reply is the tagged response that ends a command (RFC 9051 §7.1).
+type reply struct {
+	status string // OK, NO or BAD
+	code   string // without brackets, or ""
+	text   string
+}
+
+func ok(text string) reply       { return reply{"OK", "", text} }
+func no(code, text string) reply { return reply{"NO", code, text} }
+func bad(err error) reply        { return reply{"BAD", "", printable(err.Error())} }
+
+func (s *Session) untagged(format string, args ...any) { s.Conn.Printf("* "+format, args...) }
+
+// bye ends the session after what is being answered (RFC 9051 §7.1.5).
+func (s *Session) bye(code, text string) {
+	if s.state == logout {
+		return
+	}
+	s.state = logout
+	if code != "" {
+		text = "[" + code + "] " + text
+	}
+	s.untagged("BYE %s", text)
+}
+
+// failed maps an error of the disk to a reply (RFC 5530 §3).
+func (s *Session) failed(err error) reply {
+	switch {
+	case errors.Is(err, maildir.ErrName):
+		return no("CANNOT", "no such name is possible here")
+	case errors.Is(err, fs.ErrNotExist):
+		return no("NONEXISTENT", "no such mailbox")
+	case errors.Is(err, fs.ErrExist):
+		return no("ALREADYEXISTS", "there is such a mailbox")
+	case errors.Is(err, maildir.ErrTooBig):
+		return no("TOOBIG", "the message is too large")
+	case errors.Is(err, maildir.ErrGone):
+		return no("EXPUNGEISSUED", "some of the messages are gone")
+	case errors.Is(err, maildir.ErrKeywords):
+		return no("LIMIT", "no more keywords in this mailbox")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		s.Log.Error("disk full", "user", s.name(), "err", err)
+		return no("OVERQUOTA", "no space left")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		s.Log.Warn("not permitted", "user", s.name(), "err", err)
+		return no("NOPERM", "not permitted")
+	}
+	s.Log.Error("command failed", "user", s.name(), "err", err)
+	return no("UNAVAILABLE", "try again later")
+}
+
+func (s *Session) name() string {
+	if s.user == nil {
+		return ""
+	}
+	return s.user.Name
+}
+
+// Serve holds the conversation until the client or ctx ends it; with ctx the
+// client gets a farewell. The connection stays open.
+func (s *Session) Serve(ctx context.Context) error {
+	s.ctx = ctx
+	s.state = notAuthenticated
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if s.MaxSize == 0 {
+		s.MaxSize = DefaultMaxSize
+	}
+	if s.Idle == 0 {
+		s.Idle = idleAfter
+	}
+	defer s.leave()
+	s.greet()
+	for s.state != logout {
+		if err := s.turn(); err != nil {
+			s.Conn.Flush()
+			return err
+		}
+	}
+	return s.Conn.Flush()
+}
+
+func (s *Session) leave() {
+	if s.view != nil {
+		s.view.close()
+		s.view = nil
+	}
+	if s.user != nil && s.user.Store != nil {
+		s.user.Store.Close()
+	}
+}
+
+// greet opens the conversation (RFC 9051 §7.1.1, §7.1.4).
+func (s *Session) greet() {
+	if s.Preauth == nil {
+		s.Conn.SetIdle(min(idleBefore, s.Idle))
+		s.Conn.SetLimit(lineBefore)
+		s.untagged("OK [CAPABILITY %s] Pennypost ready", s.capabilities())
+		return
+	}
+	s.enter(s.Preauth)
+	if s.Tag != "" {
+		s.Conn.Printf("%s OK [CAPABILITY %s] logged in", s.Tag, s.capabilities())
+		return
+	}
+	s.untagged("PREAUTH [CAPABILITY %s] Pennypost ready", s.capabilities())
+}
+
+// enter begins the authenticated state.
+func (s *Session) enter(u *User) {
+	s.user, s.state, s.bad = u, authenticated, 0
+	s.Conn.SetIdle(s.Idle)
+	s.Conn.SetLimit(lineAfter)
+}
+
+// turn takes one command and answers it. It returns an error only when the
+// conversation cannot go on.
+func (s *Session) turn() error {
+	if spoke, err := s.Conn.Await(s.ctx.Done()); err != nil {
+		return s.lost(err)
+	} else if !spoke {
+		s.bye("UNAVAILABLE", "the server is going down")
+		return nil
+	}
+	line, err := s.Conn.ReadLine()
+	if err != nil {
+		return s.lost(err)
+	}
+	if s.state == notAuthenticated && isHTTP(line) {
+		s.bye("", "this is IMAP")
+		return nil
+	}
+	s.budget = budgetBefore
+	if s.state != notAuthenticated {
+		s.budget = budgetAfter
+	}
+	p := &parser{rest: line}
+	p.more = func(l announced) (string, string, error) { return s.literal(p, l) }
+	s.p = p
+	p.line = line
+
+	tag := p.tag()
+	r, holds := s.answer(p)
+	if p.fatal != nil {
+		return s.lost(p.fatal)
+	}
+	if err := s.skip(p); err != nil {
+		return s.lost(err)
+	}
+	if tag == "" {
+		tag = "*"
+	}
+	if s.view != nil && s.state == selected && r.status != "BAD" {
+		s.news(!holds)
+	}
+	code := r.code
+	if code == starttlsNow {
+		r.code = ""
+	}
+	if r.code != "" {
+		r.text = "[" + r.code + "] " + r.text
+	}
+	s.Conn.Printf("%s %s %s", tag, r.status, r.text)
+	s.count(r)
+	if code == starttlsNow {
+		return s.Conn.StartTLS(s.TLS)
+	}
+	return nil
+}
+
+// count ends the session of a client that makes nothing but mistakes.
+func (s *Session) count(r reply) {
+	if r.status != "BAD" {
+		if s.state != notAuthenticated {
+			s.bad = 0
+		}
+		return
+	}
+	s.bad++
+	most := badAfter
+	if s.state == notAuthenticated {
+		most = badBefore
+	}
+	if s.bad >= most {
+		s.bye("", "too many wrong commands")
+	}
+}
+
+// answer finds the row for one command; it alone knows about states.
+func (s *Session) answer(p *parser) (r reply, holds bool) {
+	p.sp()
+	p.name = p.keyword()
+	if p.name == "UID" {
+		p.byUID = true
+		p.sp()
+		p.name = "UID " + p.keyword()
+	}
+	if p.err != nil {
+		return bad(p.err), true
+	}
+	c, known := commands[p.name]
+	switch {
+	case !known:
+		return bad(errors.New("unknown command")), true
+	case c.in&s.state == 0 && s.state == notAuthenticated:
+		return bad(errors.New("log in first")), true
+	case c.in&s.state == 0 && c.in == selected:
+		return bad(errors.New("select a mailbox first")), true
+	case c.in&s.state == 0:
+		return bad(errors.New("already logged in")), true
+	}
+	s.Log.Debug("command", "user", s.name(), "name", p.name)
+	return c.do(s, p), c.holds
+}
+
+// lost says why the conversation ends, if the client can still hear it.
+func (s *Session) lost(err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case errors.Is(err, wire.ErrTooLong):
+		s.bye("", "line too long") // a literal may follow that we know nothing about
+	case errors.Is(err, wire.ErrLineEnd):
+		s.bye("", "lines end in CR LF")
+	case errors.Is(err, errTooBig):
+		s.bye("TOOBIG", "literal too large")
+	case isTimeout(err):
+		s.bye("", "logged out for inactivity")
+	}
+	return err
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return ok && t.Timeout()
+}
+
+// isHTTP recognizes a browser, or a script in one, that has been led here.
+func isHTTP(line string) bool {
+	verb, rest, _ := strings.Cut(line, " ")
+	switch verb {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE":
+		return strings.HasPrefix(rest, "/") || strings.Contains(rest, "HTTP/")
+	}
+	return false
+}
+
+// errTooBig reports a literal that nobody waited for us to ask for, and that
+// is larger than we read. Where the next command begins is not known.
+var errTooBig = errors.New("literal too large")
+
+// literal reads what l announces, after it has been asked for, and the line
+// behind it.
+func (s *Session) literal(p *parser, l announced) (text, line string, err error) {
+	most := int64(literalBefore)
+	if s.state != notAuthenticated {
+		most = literalAfter
+	}
+	if l.size > min(most, s.budget) {
+		if !l.sync {
+			p.fatal = errTooBig
+		}
+		return "", "", errTooBig
+	}
+	if l.sync {
+		s.Conn.WriteString("+ OK\r\n")
+	}
+	octets := make([]byte, l.size)
+	if _, err := io.ReadFull(s.Conn.Literal(l.size), octets); err != nil {
+		p.fatal = broken(err)
+		return "", "", err
+	}
+	line, err = s.line(p, l.size)
+	return string(octets), line, err
+}
+
+// line reads the line behind a literal of size octets.
+func (s *Session) line(p *parser, size int64) (string, error) {
+	line, err := s.Conn.ReadLine()
+	if err != nil {
+		p.fatal = broken(err)
+		return "", err
+	}
+	s.budget -= size + int64(len(line)) + 16 // a command of many empty literals is bounded too
+	if s.budget < 0 {
+		p.fatal = errTooBig
+		return "", errTooBig
+	}
+	p.line = line
+	return line, nil
+}
+
+// broken is err in the middle of a command, where no end is a good one.
+func broken(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// skip reads over the literals that a command announced and nobody took.
+func (s *Session) skip(p *parser) error {
+	for {
+		l, ok := pending(p.line)
+		if !ok || l.sync {
+			return nil
+		}
+		most := s.budget
+		if p.name == "APPEND" {
+			most = max(most, s.MaxSize)
+		}
+		if l.size > most {
+			return errTooBig
+		}
+		if _, err := io.Copy(io.Discard, s.Conn.Literal(l.size)); err != nil {
+			return broken(err)
+		}
+		if _, err := s.line(p, min(l.size, 1024)); err != nil {
+			return p.fatal
+		}
+	}
+}
+
+// errorf is fmt.Errorf, for the reasons of BAD.
+func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
