@@ -268,4 +268,3 @@ func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, *stretc
 	}
 	return b, st, nil
 }
-

@@ -46,9 +46,6 @@ func (s *Session) idle(p *parser) reply {
 			return ok("done")
 		}
 		switch {
-		case s.ctx.Err() != nil:
-			s.bye("UNAVAILABLE", "the server is going down")
-			continue
 		case time.Since(began) >= s.Idle:
 			s.bye("", "logged out for inactivity")
 			continue
@@ -63,21 +60,17 @@ func (s *Session) idle(p *parser) reply {
 	return ok("done")
 }
 
-// alarm joins what may wake an idle session: changes, the end of the server,
-// time.
+// alarm joins what may wake an idle session: changes, and time.
 func (s *Session) alarm(changes <-chan struct{}) (wake <-chan struct{}, stop func()) {
 	out, done := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		tick := time.NewTicker(min(stillHere, s.Idle))
 		defer tick.Stop()
-		ending := s.ctx.Done()
 		for {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
-			case <-ending:
-				ending = nil
 			case _, more := <-changes:
 				if !more {
 					changes = nil

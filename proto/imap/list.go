@@ -3,6 +3,8 @@ package imap
 import (
 	"slices"
 	"strings"
+
+	"pennypost/maildir"
 )
 
 // A name is what LIST can say about one mailbox name.
@@ -230,7 +232,7 @@ func (s *Session) lsub(p *parser) reply {
 	return ok("done")
 }
 
-func newName(text string) *name { return &name{text: text, wire: encodeUTF7(text)} }
+func newName(text string) *name { return &name{text: text, wire: maildir.EncodeUTF7(text)} }
 
 // parents yields the names above text, the nearest first.
 func parents(text string) func(yield func(string) bool) {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pennypost/maildir"
 )
 
 // A parser takes a command apart from left to right, one method to a rule of
@@ -15,13 +17,14 @@ import (
 // A literal is read when the grammar comes to it, so a synchronizing one is
 // never asked for by a command that is wrong already (RFC 9051 §4.3).
 type parser struct {
-	line  string // the current line, whole
-	rest  string // what is left of it
-	err   error  // the first mistake
-	fatal error  // the connection is lost: nothing more can be said
-	depth int    // of parentheses
-	byUID bool   // the command came behind UID (RFC 9051 §6.4.9)
-	name  string // of the command, in capitals
+	line   string // the current line, whole
+	rest   string // what is left of it
+	err    error  // the first mistake
+	fatal  error  // the connection is lost: nothing more can be said
+	depth  int    // of parentheses
+	byUID  bool   // the command came behind UID (RFC 9051 §6.4.9)
+	name   string // of the command, in capitals
+	tagged string // its tag
 
 	// more reads the announced literal and the line behind it. Nil refuses
 	// every literal.
@@ -327,7 +330,7 @@ func (p *parser) name8(s string) string {
 		p.fail("mailbox name too long")
 		return ""
 	}
-	name, ok := decodeUTF7(s)
+	name, ok := maildir.DecodeUTF7(s)
 	if !ok {
 		p.fail("mailbox name is not modified UTF-7")
 		return ""

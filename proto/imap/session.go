@@ -2,7 +2,7 @@
 // Message Access Protocol: IMAP4rev1 (RFC 3501) and the extensions that
 // capabilities lists.
 //
-// The files follow RFC 9051: parse.go, numset.go, utf7.go and write.go are
+// The files follow RFC 9051: parse.go, numset.go and write.go are
 // its grammar (§4, §9), session.go its states (§3), anystate.go, login.go,
 // mailbox.go, list.go, append.go and idle.go the commands of §6.1 to §6.3,
 // selected.go, fetch.go, store.go and search.go those of §6.4.
@@ -78,21 +78,21 @@ var commands = map[string]command{
 	"APPEND":      {in: mailboxes, do: (*Session).append},      // §6.3.12
 	"IDLE":        {in: mailboxes, do: (*Session).idle},        // §6.3.13
 
-	"CHECK":       {in: selected, do: (*Session).noop},                  // RFC 3501 §6.4.1
-	"CLOSE":       {in: selected, do: (*Session).closeBox},              // §6.4.1
-	"UNSELECT":    {in: selected, do: (*Session).unselect},              // §6.4.2
-	"EXPUNGE":     {in: selected, do: (*Session).expunge},               // §6.4.3
-	"SEARCH":      {in: selected, do: (*Session).search, holds: true},   // §6.4.4
-	"FETCH":       {in: selected, do: (*Session).fetch, holds: true},    // §6.4.5
+	"CHECK":       {in: selected, do: (*Session).noop},                   // RFC 3501 §6.4.1
+	"CLOSE":       {in: selected, do: (*Session).closeBox},               // §6.4.1
+	"UNSELECT":    {in: selected, do: (*Session).unselect},               // §6.4.2
+	"EXPUNGE":     {in: selected, do: (*Session).expunge},                // §6.4.3
+	"SEARCH":      {in: selected, do: (*Session).search, holds: true},    // §6.4.4
+	"FETCH":       {in: selected, do: (*Session).fetch, holds: true},     // §6.4.5
 	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true}, // §6.4.6
-	"COPY":        {in: selected, do: (*Session).copy},                  // §6.4.7
-	"MOVE":        {in: selected, do: (*Session).move},                  // §6.4.8
-	"UID EXPUNGE": {in: selected, do: (*Session).expunge},               // §6.4.9
-	"UID SEARCH":  {in: selected, do: (*Session).search},                // §6.4.9
-	"UID FETCH":   {in: selected, do: (*Session).fetch},                 // §6.4.9
-	"UID STORE":   {in: selected, do: (*Session).storeFlag},             // §6.4.9
-	"UID COPY":    {in: selected, do: (*Session).copy},                  // §6.4.9
-	"UID MOVE":    {in: selected, do: (*Session).move},                  // §6.4.9
+	"COPY":        {in: selected, do: (*Session).copy},                   // §6.4.7
+	"MOVE":        {in: selected, do: (*Session).move},                   // §6.4.8
+	"UID EXPUNGE": {in: selected, do: (*Session).expunge},                // §6.4.9
+	"UID SEARCH":  {in: selected, do: (*Session).search},                 // §6.4.9
+	"UID FETCH":   {in: selected, do: (*Session).fetch},                  // §6.4.9
+	"UID STORE":   {in: selected, do: (*Session).storeFlag},              // §6.4.9
+	"UID COPY":    {in: selected, do: (*Session).copy},                   // §6.4.9
+	"UID MOVE":    {in: selected, do: (*Session).move},                   // §6.4.9
 }
 
 // ErrRefused is what Login returns for a wrong name or password; every other
@@ -131,11 +131,15 @@ type Session struct {
 	state   state
 	user    *User
 	view    *view
+	began   time.Time
+	heard   int // commands before login
 	bad     int // wrong commands in a row
 	refused int // wrong passwords
 	p       *parser
-	budget  int64 // octets that the current command may still have
-	scratch []byte
+	budget  int64  // octets that the current command may still have
+	scratch []byte // for answers
+	buf     []byte // holds a short message
+	memo    *memo
 }
 
 // DefaultMaxSize is how many octets a message may have.
@@ -149,6 +153,7 @@ const (
 	badBefore, badAfter         = 3, 20              // wrong commands in a row
 	idleBefore, idleAfter       = time.Minute, 30 * time.Minute
 	wrongPasswords              = 5
+	timeBefore, commandsBefore  = 5 * time.Minute, 100 // all there is before login
 )
 
 // reply is the tagged response that ends a command (RFC 9051 §7.1).
@@ -213,7 +218,7 @@ func (s *Session) name() string {
 // client gets a farewell. The connection stays open.
 func (s *Session) Serve(ctx context.Context) error {
 	s.ctx = ctx
-	s.state = notAuthenticated
+	s.state, s.began = notAuthenticated, time.Now()
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
@@ -223,6 +228,7 @@ func (s *Session) Serve(ctx context.Context) error {
 	if s.Idle == 0 {
 		s.Idle = idleAfter
 	}
+	defer context.AfterFunc(ctx, s.Conn.Stop)()
 	defer s.leave()
 	s.greet()
 	for s.state != logout {
@@ -247,7 +253,6 @@ func (s *Session) leave() {
 // greet opens the conversation (RFC 9051 §7.1.1, §7.1.4).
 func (s *Session) greet() {
 	if s.Preauth == nil {
-		s.Conn.SetIdle(min(idleBefore, s.Idle))
 		s.Conn.SetLimit(lineBefore)
 		s.untagged("OK [CAPABILITY %s] Pennypost ready", s.capabilities())
 		return
@@ -270,11 +275,16 @@ func (s *Session) enter(u *User) {
 // turn takes one command and answers it. It returns an error only when the
 // conversation cannot go on.
 func (s *Session) turn() error {
-	if spoke, err := s.Conn.Await(s.ctx.Done()); err != nil {
+	if err := s.ctx.Err(); err != nil {
 		return s.lost(err)
-	} else if !spoke {
-		s.bye("UNAVAILABLE", "the server is going down")
-		return nil
+	}
+	if s.state == notAuthenticated {
+		left := timeBefore - time.Since(s.began)
+		if s.heard++; s.heard > commandsBefore || left <= 0 {
+			s.bye("", "log in sooner")
+			return nil
+		}
+		s.Conn.SetIdle(min(idleBefore, s.Idle, left))
 	}
 	line, err := s.Conn.ReadLine()
 	if err != nil {
@@ -294,6 +304,7 @@ func (s *Session) turn() error {
 	p.line = line
 
 	tag := p.tag()
+	p.tagged = tag
 	r, holds := s.answer(p)
 	if p.fatal != nil {
 		return s.lost(p.fatal)
@@ -370,9 +381,14 @@ func (s *Session) answer(p *parser) (r reply, holds bool) {
 // lost says why the conversation ends, if the client can still hear it.
 func (s *Session) lost(err error) error {
 	switch {
+	case errors.Is(err, errTorn), errors.Is(err, errLost):
+		return err // in the middle of a literal
+	case s.ctx.Err() != nil:
+		s.bye("UNAVAILABLE", "the server is going down")
+		return nil
 	case errors.Is(err, io.EOF):
 		return nil
-	case errors.Is(err, wire.ErrTooLong):
+	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrEndless):
 		s.bye("", "line too long") // a literal may follow that we know nothing about
 	case errors.Is(err, wire.ErrLineEnd):
 		s.bye("", "lines end in CR LF")

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pennypost/maildir"
 )
 
 // maxQuoted is the longest string that is sent quoted; longer ones go as
@@ -72,7 +74,7 @@ func astring(s string) string {
 }
 
 // mailboxName is a mailbox name as it goes over the wire.
-func mailboxName(name string) string { return astring(encodeUTF7(name)) }
+func mailboxName(name string) string { return astring(maildir.EncodeUTF7(name)) }
 
 // appendDateTime appends t as INTERNALDATE has it (RFC 9051 §9, date-time).
 func appendDateTime(b []byte, t time.Time) []byte {

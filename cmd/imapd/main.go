@@ -1,0 +1,129 @@
+// Imapd serves Maildirs over IMAP (imapd(8)).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"pennypost/cmd/internal/account"
+	"pennypost/cmd/internal/daemon"
+	"pennypost/cmd/internal/status"
+	"pennypost/cmd/internal/version"
+	"pennypost/maildir"
+	"pennypost/proto/imap"
+	"pennypost/proto/wire"
+)
+
+func main() {
+	daemon.Begin("imapd")
+	app := &cli.App{
+		Name:            "imapd",
+		Usage:           "serve Maildirs over IMAP",
+		ArgsUsage:       "[MAILDIR]",
+		Version:         version.String(),
+		HideHelpCommand: true,
+		Flags: slices.Concat(daemon.Flags("imapd"), []cli.Flag{
+			account.Flag(),
+			&cli.Int64Flag{
+				Name: "max-size", Value: imap.DefaultMaxSize, EnvVars: []string{"IMAPD_MAX_SIZE"},
+				Usage: "take messages of at most `OCTETS`",
+			},
+		}),
+		Action:                    serve,
+		DisableSliceFlagSeparator: true,
+		OnUsageError: func(c *cli.Context, err error, _ bool) error {
+			return status.Errorf(status.Usage, "%w (imapd --help tells more)", err)
+		},
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+	status.Exit(app.Run(os.Args))
+}
+
+func serve(c *cli.Context) error {
+	if n := c.Int64("max-size"); n <= 0 {
+		return status.Errorf(status.Usage, "--max-size %d: wants a number of octets", n)
+	}
+	office, err := account.Open(c.String("post-office"))
+	if err != nil {
+		return err
+	}
+	server := &server{office: office, maxSize: c.Int64("max-size"), tag: os.Getenv("IMAPLOGINTAG")}
+	os.Unsetenv("IMAPLOGINTAG")
+	return daemon.Run(c, daemon.Program{
+		Name: "imapd",
+		Roles: map[string]daemon.Role{
+			"imap":  {Port: 143},
+			"imaps": {Port: 993, TLS: true},
+		},
+		Serve:   server.serve,
+		Preauth: true,
+		Busy:    "* BYE [UNAVAILABLE] too many connections\r\n",
+		TLS:     office.TLS,
+	})
+}
+
+type server struct {
+	office  *account.Office
+	maxSize int64
+	tag     string // of the LOGIN that the launcher has heard (IMAPLOGINTAG)
+}
+
+// serve holds one conversation.
+func (s *server) serve(ctx context.Context, c *daemon.Client) {
+	session := &imap.Session{
+		Conn:      wire.New(c.Conn, 8192, c.Idle),
+		Login:     s.login,
+		TLS:       c.TLS,
+		Cleartext: c.Cleartext,
+		MaxSize:   s.maxSize,
+		Idle:      c.Idle,
+		Log:       c.Log,
+		Version:   version.String(),
+	}
+	if c.Preauth != nil {
+		store, err := maildir.Open(c.Preauth.Maildir)
+		if err != nil {
+			c.Log.Error("open the Maildir", "user", c.Preauth.User, "err", err)
+			session.Conn.Printf("* BYE [UNAVAILABLE] the mail cannot be opened")
+			session.Conn.Flush()
+			return
+		}
+		session.Preauth, session.Tag = &imap.User{Name: c.Preauth.User, Store: store}, s.tag
+	}
+	if err := session.Serve(ctx); err != nil {
+		c.Log.Info("client left", "err", err)
+	}
+}
+
+// login opens the mail of a user.
+func (s *server) login(name, password string) (*imap.User, error) {
+	u, err := s.office.Login(name, password)
+	if errors.Is(err, account.ErrRefused) {
+		return nil, imap.ErrRefused
+	}
+	if err != nil {
+		return nil, err
+	}
+	store, err := maildir.Open(u.Maildir)
+	if errors.Is(err, fs.ErrNotExist) && isDir(filepath.Dir(u.Maildir)) {
+		// Nobody has written to them yet. Where even the directory above is
+		// missing, a disk is not mounted, and must not look like no mail.
+		store, err = maildir.Create(u.Maildir, maildir.Options{UID: u.UID, GID: u.GID})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mail of %s: %w", u.Address(), err)
+	}
+	return &imap.User{Name: u.Address(), Store: store}, nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

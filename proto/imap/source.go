@@ -1,0 +1,348 @@
+package imap
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"pennypost/maildir"
+	"pennypost/proto/mimetree"
+)
+
+// A source is a message that is being read. What is short is read at once,
+// the rest stays on disk.
+type source struct {
+	io.ReaderAt
+	file   io.Closer
+	stored int64 // octets as stored
+	text   []byte
+	tree   *mimetree.Part // nil unless asked for; without parts unless the whole was asked for
+	memo   *memo
+}
+
+// short is up to how many octets a message is read into memory.
+const short = 256 << 10
+
+// A memo remembers the long message that was read last: a client that fetches
+// it piece by piece (RFC 9051 §6.4.5, partial) does not make us begin anew
+// each time.
+type memo struct {
+	view *view
+	uid  uint32
+	tree *mimetree.Part // of the whole, or nil
+	sent int64          // octets as sent, or -1
+
+	// Where reading begins for offset sent octets into the stretch that
+	// starts at from.
+	from, offset, pos int64
+	cr                bool // the octet before pos is CR
+}
+
+// source opens m and reads of its structure what is needed.
+func (s *Session) source(folder *maildir.Folder, m *maildir.Message, tree, whole bool) (*source, error) {
+	file, err := folder.Reader(m)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{ReaderAt: file, file: file}
+	if err := s.prepare(src, file, m, tree, whole); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+type statter interface{ Stat() (fs.FileInfo, error) }
+
+func (s *Session) prepare(src *source, file statter, m *maildir.Message, tree, whole bool) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	src.stored = info.Size()
+	if src.stored <= short {
+		if int64(cap(s.buf)) < src.stored {
+			s.buf = make([]byte, min(2*src.stored, short))
+		}
+		text := s.buf[:src.stored]
+		n, err := src.ReadAt(text, 0)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		src.text, src.stored = text[:n], int64(n)
+		src.ReaderAt = bytes.NewReader(src.text)
+	} else {
+		if s.memo == nil || s.memo.view != s.view || s.memo.uid != m.UID {
+			s.memo = &memo{view: s.view, uid: m.UID, sent: -1}
+		}
+		src.memo = s.memo
+	}
+	if !tree {
+		return nil
+	}
+	if !whole {
+		if src.tree, err = src.header(); src.tree != nil || err != nil {
+			return err
+		}
+	}
+	if src.memo != nil && src.memo.tree != nil {
+		src.tree = src.memo.tree
+		return nil
+	}
+	src.tree, err = mimetree.Parse(io.NewSectionReader(src, 0, src.stored), nil)
+	if src.memo != nil {
+		src.memo.tree = src.tree
+	}
+	return err
+}
+
+// Close ends the reading.
+func (src *source) Close() error { return src.file.Close() }
+
+// header reads the header of the message only. It returns nil for one of
+// unusual length.
+func (src *source) header() (*mimetree.Part, error) {
+	head := src.text
+	if head == nil {
+		head = make([]byte, 64<<10)
+		n, err := src.ReadAt(head, 0)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		head = head[:n]
+	}
+	end, found := headerEnd(head)
+	if !found && src.text == nil {
+		return nil, nil
+	}
+	return mimetree.Parse(bytes.NewReader(head[:end]), nil)
+}
+
+// headerEnd is the offset behind the first blank line.
+func headerEnd(b []byte) (int, bool) {
+	for at := 0; at < len(b); {
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			break
+		}
+		if i == 0 || i == 1 && b[at] == '\r' {
+			return at + i + 1, true
+		}
+		at += i + 1
+	}
+	return len(b), false
+}
+
+// A stretch is a part of a message on its way to the client, with every line
+// end as CRLF.
+type stretch struct {
+	r        io.ReaderAt
+	from, to int64 // as stored
+	skip     int64 // octets as sent that are left out at the beginning
+	size     int64 // octets as sent that follow
+	memo     *memo
+}
+
+// stretch finds what a section stands for; false if there is no such part.
+func (src *source) stretch(it fetchItem) (*stretch, bool, error) {
+	var span mimetree.Span
+	if it.number == "" && it.text == "" {
+		n, err := src.sent()
+		if err != nil {
+			return nil, false, err
+		}
+		span = mimetree.Span{Start: 0, End: src.stored, Size: n}
+	} else {
+		var ok bool
+		if span, ok = src.tree.Section(it.spec()); !ok {
+			return nil, false, nil
+		}
+	}
+	st := &stretch{r: src, from: span.Start, to: span.End, size: span.Size, memo: src.memo}
+	if it.partial {
+		st.skip = min(it.offset, span.Size)
+		st.size = min(it.most, span.Size-st.skip)
+	}
+	return st, true, nil
+}
+
+func (it fetchItem) spec() string {
+	text, _, _ := strings.Cut(it.text, ".")
+	switch {
+	case it.number == "":
+		return text
+	case text == "":
+		return it.number
+	}
+	return it.number + "." + text
+}
+
+// sent counts the octets of the whole message as they are sent.
+func (src *source) sent() (int64, error) {
+	switch {
+	case src.text != nil:
+		return src.stored + bare(src.text, false), nil
+	case src.memo == nil: // an empty file
+		return 0, nil
+	case src.memo.sent >= 0:
+		return src.memo.sent, nil
+	}
+	buf := getBuffer()
+	defer putBuffer(buf)
+	n, cr := int64(0), false
+	for at := int64(0); at < src.stored; {
+		k, err := src.ReadAt(buf[:min(int64(len(buf)), src.stored-at)], at)
+		if k == 0 && err != nil {
+			if err == io.EOF {
+				err = errTorn
+			}
+			return 0, err
+		}
+		n += int64(k) + bare(buf[:k], cr)
+		cr = buf[k-1] == '\r'
+		at += int64(k)
+	}
+	src.memo.sent = n
+	return n, nil
+}
+
+// bare counts the LFs in b without a CR before them; cr says whether one
+// stands before b.
+func bare(b []byte, cr bool) int64 {
+	n := bytes.Count(b, []byte{'\n'})
+	if n == 0 {
+		return 0
+	}
+	if bytes.IndexByte(b, '\r') >= 0 {
+		n -= bytes.Count(b, []byte("\r\n"))
+	}
+	if cr && b[0] == '\n' {
+		n--
+	}
+	return int64(n)
+}
+
+const chunk = 64 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
+
+func getBuffer() []byte  { return *buffers.Get().(*[]byte) }
+func putBuffer(b []byte) { b = b[:chunk]; buffers.Put(&b) }
+
+// writeTo sends the stretch: exactly size octets, or an error, after which
+// nothing can be said any more.
+func (st *stretch) writeTo(w io.Writer) error {
+	in, out := getBuffer(), getBuffer()
+	defer putBuffer(in)
+	defer putBuffer(out)
+	in = in[:chunk/2] // so that out holds it with every octet an LF
+	pos, offset, cr := st.from, int64(0), false
+	if m := st.memo; m != nil && m.from == st.from && m.offset <= st.skip && m.pos >= st.from && m.pos <= st.to {
+		pos, offset, cr = m.pos, m.offset, m.cr
+	}
+	left := st.size
+	for left > 0 {
+		if m := st.memo; m != nil {
+			m.from, m.offset, m.pos, m.cr = st.from, offset, pos, cr
+		}
+		if pos >= st.to {
+			return errTorn
+		}
+		n, err := st.r.ReadAt(in[:min(int64(len(in)), st.to-pos)], pos)
+		if n == 0 {
+			if err == nil || err == io.EOF {
+				err = errTorn
+			}
+			return err
+		}
+		pos += int64(n)
+		var b []byte
+		b, cr = crlf(out[:0], in[:n], cr)
+		begin := offset
+		offset += int64(len(b))
+		if begin < st.skip {
+			b = b[min(st.skip-begin, int64(len(b))):]
+		}
+		if int64(len(b)) > left {
+			b = b[:left]
+		}
+		if _, err := w.Write(b); err != nil {
+			return errors.Join(errLost, err)
+		}
+		left -= int64(len(b))
+	}
+	return nil
+}
+
+var errLost = errors.New("connection lost")
+
+// crlf appends p to b with every line end as CRLF; cr says whether the octet
+// before p is CR, and whether the last one is.
+func crlf(b, p []byte, cr bool) ([]byte, bool) {
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return append(b, p...), p[len(p)-1] == '\r'
+		}
+		if i > 0 {
+			cr = p[i-1] == '\r'
+		}
+		b = append(b, p[:i]...)
+		if !cr {
+			b = append(b, '\r')
+		}
+		b = append(b, '\n')
+		cr = false
+		p = p[i+1:]
+	}
+	return b, cr
+}
+
+// maxHeader is how much of a header is looked at for fields.
+const maxHeader = 1 << 20
+
+// headerFields is what HEADER.FIELDS and HEADER.FIELDS.NOT stand for: the
+// fields as they are, and a blank line (RFC 9051 §6.4.5.1). It returns false
+// if there is no such part.
+func (src *source) headerFields(it fetchItem) ([]byte, bool, error) {
+	span, ok := src.tree.Section(it.spec())
+	if !ok {
+		return nil, false, nil
+	}
+	head, err := src.slice(span.Start, min(span.End, span.Start+maxHeader))
+	if err != nil {
+		return nil, false, err
+	}
+	wanted := make(map[string]bool, len(it.fields))
+	for _, name := range it.fields {
+		wanted[strings.ToLower(name)] = true
+	}
+	not := it.text == "HEADER.FIELDS.NOT"
+	var b []byte
+	for f := range mimetree.Header(head).All() {
+		if wanted[strings.ToLower(string(f.Name))] == not {
+			continue
+		}
+		b, _ = crlf(b, f.Raw, false)
+		if !bytes.HasSuffix(b, []byte("\r\n")) {
+			b = append(b, "\r\n"...)
+		}
+	}
+	return append(b, "\r\n"...), true, nil
+}
+
+// slice is a piece of the message as stored.
+func (src *source) slice(from, to int64) ([]byte, error) {
+	if src.text != nil && to <= int64(len(src.text)) {
+		return src.text[from:to], nil
+	}
+	b := make([]byte, to-from)
+	n, err := src.ReadAt(b, from)
+	if err == io.EOF {
+		err = nil
+	}
+	return b[:n], err
+}
