@@ -22,13 +22,10 @@ import (
 )
 
 func main() {
-	daemon.Begin("imapd")
-	app := &cli.App{
-		Name:            "imapd",
-		Usage:           "serve Maildirs over IMAP",
-		ArgsUsage:       "[MAILDIR]",
-		Version:         version.String(),
-		HideHelpCommand: true,
+	daemon.Main(&cli.App{
+		Name:      "imapd",
+		Usage:     "serve Maildirs over IMAP",
+		ArgsUsage: "[MAILDIR]",
 		Flags: slices.Concat(daemon.Flags("imapd"), []cli.Flag{
 			account.Flag(),
 			&cli.Int64Flag{
@@ -36,14 +33,8 @@ func main() {
 				Usage: "take messages of at most `OCTETS`",
 			},
 		}),
-		Action:                    serve,
-		DisableSliceFlagSeparator: true,
-		OnUsageError: func(c *cli.Context, err error, _ bool) error {
-			return status.Errorf(status.Usage, "%w (imapd --help tells more)", err)
-		},
-		ExitErrHandler: func(*cli.Context, error) {},
-	}
-	status.Exit(app.Run(os.Args))
+		Action: serve,
+	})
 }
 
 func serve(c *cli.Context) error {

@@ -212,7 +212,7 @@ func (k text) match(c *candidate) (bool, error) {
 	}
 	top := true
 	o := &mimetree.Options{
-		Begin: func(p *mimetree.Part, h mimetree.Header) io.Writer {
+		Begin: func(_ string, p *mimetree.Part, h mimetree.Header) io.Writer {
 			hay := &haystack{needle: k.needle}
 			if k.headers || !top {
 				for f := range h.All() {
