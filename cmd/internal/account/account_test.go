@@ -1,17 +1,25 @@
 package account
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/tools/txtar"
+
+	"pennypost/cmd/internal/status"
 )
 
 // office lays out a post office from txtar text and opens it, on a machine called
 // mail.hamburger.edu whose system files come from the folder "etc" of the text.
-func office(t *testing.T, text string) *Office {
+func office(t testing.TB, text string) *Office {
 	t.Helper()
 	o, err := tryOffice(t, text)
 	if err != nil {
@@ -20,7 +28,7 @@ func office(t *testing.T, text string) *Office {
 	return o
 }
 
-func tryOffice(t *testing.T, text string) (*Office, error) {
+func tryOffice(t testing.TB, text string) (*Office, error) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, f := range txtar.Parse([]byte(text)).Files {
@@ -42,7 +50,7 @@ func tryOffice(t *testing.T, text string) (*Office, error) {
 	}.ready())
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -69,6 +77,292 @@ bob:{PLAIN}hungry
 	for _, c := range [][2]string{{"bob", "Hungry"}, {"bob", ""}, {"alice", "hungry"}, {"bob@crepes.fr", "hungry"}, {"bob", "hungry\x00"}, {"", ""}, {"@", "x"}} {
 		if _, err := o.Login(c[0], c[1]); !errors.Is(err, ErrRefused) {
 			t.Errorf("%q: %v", c, err)
+		}
+	}
+}
+
+// Bare names are those of the host's domain, of the only one, or of the only domain
+// that has them.
+func TestBareLoginNames(t *testing.T) {
+	o := office(t, `
+-- post/me --
+hamburger.edu
+-- post/domains/hamburger.edu/users --
+bob:{PLAIN}hungry
+-- post/domains/crepes.fr/users --
+bob:{PLAIN}yummy
+alice:{PLAIN}yummy
+carl:{PLAIN}yummy
+-- post/domains/pie.example/users --
+carl:{PLAIN}yummy
+`)
+	for _, c := range []struct{ name, password, want string }{
+		{"bob", "hungry", "bob@hamburger.edu"},
+		{"bob", "yummy", ""},
+		{"bob@crepes.fr", "yummy", "bob@crepes.fr"},
+		{"alice", "yummy", "alice@crepes.fr"},
+		{"alice@hamburger.edu", "yummy", ""},
+		{"carl", "yummy", ""}, // which one?
+	} {
+		u, err := o.Login(c.name, c.password)
+		if c.want == "" && !errors.Is(err, ErrRefused) || c.want != "" && (err != nil || u.Address() != c.want) {
+			t.Errorf("%s: %v, %v", c.name, u, err)
+		}
+	}
+}
+
+// An unknown name, a name without a password and a wrong password take the time of
+// one check each (PROMISES: no one learns which users exist).
+func TestLoginTakesTheSameTime(t *testing.T) {
+	stored, err := Hash("ARGON2ID", "hungry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := office(t, "-- post/domains/hamburger.edu/users --\nbob:"+stored+"\ncarol:\nlocked:!\n-- post/domains/empty.example/users --\n")
+	took := func(name, password string) time.Duration {
+		var all []time.Duration
+		for range 7 {
+			start := time.Now()
+			if _, err := o.Login(name, password); !errors.Is(err, ErrRefused) {
+				t.Fatal(name, err)
+			}
+			all = append(all, time.Since(start))
+		}
+		slices.Sort(all)
+		return all[len(all)/2]
+	}
+	wrong := took("bob@hamburger.edu", "wrong")
+	for _, c := range [][2]string{
+		{"eve@hamburger.edu", "wrong"}, {"carol@hamburger.edu", "wrong"}, {"locked@hamburger.edu", "!"}, {"eve@nowhere.example", "wrong"},
+		{"eve@empty.example", "wrong"}, {"eve", "wrong"}, {"../etc/passwd", "x"}, {"bob@hamburger.edu", ""}, {"bob@hamburger.edu", "hungry\x00"},
+	} {
+		if d := took(c[0], c[1]); d < wrong/2 || d > wrong*2 {
+			t.Errorf("%q: %v, a wrong password: %v", c, d, wrong)
+		}
+	}
+	// The stand-in's password is nobody else's.
+	if _, err := o.Login("eve@hamburger.edu", "hungry"); !errors.Is(err, ErrRefused) {
+		t.Error("eve:", err)
+	}
+	if _, err := o.Login("bob@hamburger.edu", "hungry"); err != nil {
+		t.Error("bob:", err)
+	}
+	if _, err := o.Login("eve@hamburger.edu", "hungry"); !errors.Is(err, ErrRefused) {
+		t.Error("eve, after bob:", err)
+	}
+}
+
+// A password that was right is not hashed again, until it is another one.
+func TestRightPasswordIsRemembered(t *testing.T) {
+	stored, err := Hash("ARGON2ID", "hungry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := office(t, "-- post/domains/hamburger.edu/users --\nbob:"+stored+"\n")
+	if _, err := o.Login("bob", "hungry"); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for range 100 {
+		if _, err := o.Login("bob", "hungry"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := time.Since(start); d > 200*time.Millisecond {
+		t.Errorf("a hundred logins took %v", d)
+	}
+	if err := o.SetPassword("bob", "{PLAIN}full"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Login("bob", "hungry"); !errors.Is(err, ErrRefused) {
+		t.Error("the old password:", err)
+	}
+	if _, err := o.Login("bob", "full"); err != nil {
+		t.Error("the new password:", err)
+	}
+}
+
+// A file is read again when it changes; a bad one changes nothing and is told of once.
+func TestFilesAreReadAgain(t *testing.T) {
+	var said bytes.Buffer
+	o := office(t, "-- post/domains/hamburger.edu/users --\nbob:{PLAIN}hungry\n")
+	o.Log = slog.New(slog.NewTextHandler(&said, nil))
+	users := filepath.Join(o.dir, "domains/hamburger.edu/users")
+	write(t, users, "bob:{PLAIN}sleepy\nalice:{PLAIN}yummy\n")
+	if _, err := o.Login("bob", "sleepy"); err != nil {
+		t.Error("changed in place:", err)
+	}
+	write(t, users, "bob:{PLAIN}hungry\n:::\n")
+	for range 3 {
+		if _, err := o.Login("alice@hamburger.edu", "yummy"); err != nil {
+			t.Error("after a bad change:", err)
+		}
+	}
+	if n := strings.Count(said.String(), "users:2:"); n != 1 {
+		t.Errorf("told %d times: %s", n, &said)
+	}
+	if _, err := open(o.dir, o.sys); err == nil || status.Code(err) != 78 || !strings.Contains(err.Error(), users+":2: ") {
+		t.Error("opened anew:", err)
+	}
+	write(t, users+".new", "carol:{PLAIN}full\n")
+	if err := os.Rename(users+".new", users); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Login("carol", "full"); err != nil {
+		t.Error("replaced:", err)
+	}
+	if _, err := o.Login("bob", "sleepy"); !errors.Is(err, ErrRefused) {
+		t.Error("gone:", err)
+	}
+	write(t, filepath.Join(o.dir, "domains/crepes.fr/users"), "alice:{PLAIN}yummy\n")
+	if _, err := o.Login("alice@crepes.fr", "yummy"); err != nil {
+		t.Error("a new domain:", err)
+	}
+	if err := os.RemoveAll(filepath.Join(o.dir, "domains/crepes.fr")); err != nil {
+		t.Fatal(err)
+	}
+	if o.Local("crepes.fr") || !o.Local("HAMBURGER.edu") || o.Local("example.org") || !o.Local("localhost") {
+		t.Error("domains:", o.Domains())
+	}
+}
+
+func TestMistakesAreTold(t *testing.T) {
+	const users, aliases = "-- post/domains/hamburger.edu/users --\n", "-- post/domains/hamburger.edu/aliases --\n"
+	for _, c := range []struct{ text, want string }{
+		{"-- post/me --\nmail.hamburger.edu\nother\n", "me:2: "},
+		{"-- post/me --\n# c\n\nno good\n", "me:3: "},
+		{"-- post/mail --\nmailbox /var/mail/%n\nspol /x\n", `mail:2: unknown word "spol"`},
+		{"-- post/mail --\nmailbox /var/mail/%x\n", "mail:1: "},
+		{"-- post/mail --\nmailbox /var/mail/%\n", "mail:1: "},
+		{"-- post/mail --\nmailbox /var/mail\n", "mail:1: "},
+		{"-- post/mail --\nspool\n", "mail:1: "},
+		{"-- post/mail --\nspool /a\nspool /b\n", "mail:2: "},
+		{"-- post/routes --\nexample.org\n", "routes:1: "},
+		{"-- post/routes --\n* smart.example:0\n", "routes:1: "},
+		{"-- post/routes --\n* smart.example:x\n", "routes:1: "},
+		{"-- post/routes --\n* ::1\n", "routes:1: "},
+		{"-- post/routes --\n* [::1\n", "routes:1: "},
+		{"-- post/routes --\n* smart.example tls=maybe\n", `routes:1: unknown option "tls=maybe"`},
+		{"-- post/routes --\n* smart.example verify\n", `routes:1: unknown option "verify"`},
+		{"-- post/routes --\n* a\n# x\n* b\n", "routes:3: "},
+		{"-- post/routes --\n/etc a\n", "routes:1: "},
+		{users + "bob\nalice\nBob:x\n", `users:3: "bob" is there already`},
+		{users + "../x:\n", "users:1: "},
+		{users + "..:\n", "users:1: "},
+		{users + "a/b:\n", "users:1: "},
+		{users + "bob@crepes.fr:\n", "users:1: "},
+		{users + strings.Repeat("x", 65) + ":\n", "users:1: "},
+		{users + "bob:{ROT13}uhatel\n", "users:1: "},
+		{users + "bob:hungry\n", "users:1: "}, // not a hash
+		{users + "bob::x\n", "users:1: "},
+		{users + "bob::-1\n", "users:1: "},
+		{users + "bob:::4294967295\n", "users:1: "},
+		{users + "bob:::::home\n", "users:1: "},
+		{users + "bob:::::::userdb_mail=mbox:/x\n", "users:1: "},
+		{users + "bob:::::::allow_nets=127.0.0.0/8\n", "users:1: "},
+		{users + "bob\x00:\n", "users:1: "},
+		{users + "@systems\n", "users:1: "},
+		{aliases + "staff bob\n", "aliases:1: "},
+		{aliases + " bob\n", "aliases:1: "},
+		{aliases + "a: b\nA: c\n", "aliases:2: "},
+		{aliases + "# x\na:\n", "aliases:2: "},
+		{aliases + "a: |\n", "aliases:1: "},
+		{aliases + "a: /\n", "aliases:1: "},
+		{aliases + "a: :include:list\n", "aliases:1: "},
+		{aliases + "a: :fail:\n", "aliases:1: "},
+		{aliases + "a: \"x\n", "aliases:1: "},
+		{aliases + "\"a: b\n", "aliases:1: "},
+		{aliases + "a/b: c\n", "aliases:1: "},
+		{aliases + "a@crepes.fr: c\n", "aliases:1: "},
+		{aliases + "a: bob carol\n", "aliases:1: "},
+		{aliases + "a: bob@\n", "aliases:1: "},
+		{aliases + "a: b\x07\n", "aliases:1: "},
+		{aliases + "a: b,\n c,\n d e\nf: g\n", "aliases:1: "},
+		{"-- post/domains/ham burger/users --\n", "not the name of a domain"},
+		{"-- post/domains/HAMBURGER.edu/users --\n-- post/domains/hamburger.edu/users --\n", "has a folder already"},
+		{"-- post/tls/cert.pem --\nnonsense\n", ""},
+	} {
+		o, err := tryOffice(t, c.text)
+		if err == nil {
+			_, err = o.TLS()
+		}
+		if err == nil || status.Code(err) != status.Config || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v", c.text, err)
+		}
+	}
+}
+
+func TestMailPattern(t *testing.T) {
+	for _, c := range [][2]string{
+		{"mailbox mail/%d/%n", "POST/mail/hamburger.edu/bob"},
+		{"mailbox\t/srv/%u # here", "/srv/bob@hamburger.edu"},
+		{"mailbox /srv/100%%/%n/Maildir/", "/srv/100%/bob/Maildir"},
+	} {
+		o := office(t, "-- post/mail --\nspool  spool\n"+c[0]+"\n-- post/domains/hamburger.edu/users --\nbob\ncarol:::::/home/carol::userdb_mail=maildir:~/Maildir x=y\n")
+		if u, err := o.Lookup("bob"); err != nil || u.Maildir != strings.Replace(c[1], "POST", o.dir, 1) {
+			t.Errorf("%s: %v, %v", c[0], u, err)
+		}
+		if u, err := o.Lookup("carol"); err != nil || u.Maildir != "/home/carol/Maildir" {
+			t.Errorf("carol: %v, %v", u, err)
+		}
+		if o.Spool() != o.dir+"/spool" {
+			t.Error(o.Spool())
+		}
+	}
+}
+
+// A link among the domains is a second name.
+func TestDomainLink(t *testing.T) {
+	o := office(t, "-- post/domains/hamburger.edu/users --\nbob:{PLAIN}hungry\n")
+	if err := os.Symlink("hamburger.edu", filepath.Join(o.dir, "domains/hamburger.example")); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := o.Login("bob@hamburger.example", "hungry"); err != nil || u.Address() != "bob@hamburger.edu" {
+		t.Error(u, err)
+	}
+	if len(o.Domains()) != 1 {
+		t.Error(o.Domains())
+	}
+}
+
+func TestDomainKey(t *testing.T) {
+	for name, want := range map[string]string{
+		"Hamburger.EDU": "hamburger.edu", "hamburger.edu.": "hamburger.edu", "BÜCHER.example": "xn--bcher-kva.example",
+		"bu\u0308cher.example": "xn--bcher-kva.example", "XN--BCHER-KVA.example": "xn--bcher-kva.example", "a_b.example": "a_b.example",
+		"r3---x.example": "r3---x.example", "localhost": "localhost", "日本。example": "xn--wgv71a.example",
+		"": "", ".": "", "..": "", "a..b": "", ".a": "", "-a.b": "", "a-.b": "", "a/b": "", "a b": "", "a\x00": "", "[192.0.2.1]": "",
+		strings.Repeat("a", 64) + ".b": "", strings.Repeat("a.", 129): "", "a\xff.b": "", "*.b": "", "a\u202eb.c": "",
+	} {
+		if got, _ := domainKey(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// manyUsers is a post office with n users.
+func manyUsers(tb testing.TB, n int) *Office {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "u%d:{PLAIN}hungry:::User %d::\n", i, i)
+	}
+	return office(tb, "-- post/domains/hamburger.edu/users --\n"+b.String())
+}
+
+func BenchmarkLogin(b *testing.B) {
+	o := manyUsers(b, 100_000)
+	for b.Loop() {
+		if _, err := o.Login("u54321@hamburger.edu", "hungry"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	o := manyUsers(b, 100_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := open(o.dir, o.sys); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"pennypost/cmd/internal/status"
 )
@@ -44,6 +45,43 @@ func Create(dir string) (*Office, error) {
 	return Open(abs)
 }
 
+// CheckUser tells what is wrong with a new user, before anything is made for it.
+func CheckUser(n NewUser) error {
+	local, domain, err := split(n.Address)
+	if err == nil && domain != "" {
+		_, err = domainKey(domain)
+	}
+	if err != nil {
+		return status.Errorf(status.DataErr, "%q is %w", n.Address, ErrSyntax)
+	}
+	if _, err := localKey(local); err != nil {
+		return status.Errorf(status.DataErr, "%q cannot be the name of a user", local)
+	}
+	if strings.HasPrefix(local, "#") {
+		return status.Errorf(status.DataErr, "%q cannot be the name of a user", local)
+	}
+	if n.Home != "" && !filepath.IsAbs(n.Home) {
+		return status.Errorf(status.DataErr, "home %q is not an absolute path", n.Home)
+	}
+	for _, field := range []string{n.Gecos, n.Home, n.Shell} {
+		if strings.ContainsFunc(field, func(r rune) bool { return r == ':' || r < ' ' || r == 0x7f || r == utf8.RuneError }) {
+			return status.Errorf(status.DataErr, "%q cannot be a field of the users file", field)
+		}
+	}
+	return nil
+}
+
+// Owner returns the owner of the post office directory; -1 and -1 without one, or when
+// it is the superuser's.
+func (o *Office) Owner() (uid, gid int) {
+	if fi, err := os.Stat(o.dir); err == nil && o.dir != "" {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
+			return int(st.Uid), int(st.Gid)
+		}
+	}
+	return -1, -1
+}
+
 // AddUser adds a line to the users file of the domain, which is made if need be. The
 // file is replaced as a whole, synced, while other edits wait; every other line stays
 // as it is. prepare, if not nil, is called with the user first, and the line is not
@@ -53,10 +91,8 @@ func (o *Office) AddUser(n NewUser, prepare func(*User) error) (*User, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, field := range []string{n.Gecos, n.Home, n.Shell} {
-		if strings.ContainsFunc(field, func(r rune) bool { return r == ':' || r < ' ' || r == 0x7f }) {
-			return nil, status.Errorf(status.DataErr, "%q cannot be a field of the users file", field)
-		}
+	if err := CheckUser(n); err != nil {
+		return nil, err
 	}
 	number := func(id int) string {
 		if id < 0 {

@@ -203,8 +203,13 @@ func affordable(hash string) error {
 			return errors.New("the hash is not whole")
 		}
 	case "y":
-		// "j", then log2 N and r, each one character from "." for one.
-		if len(f) != 5 || len(f[2]) != 3 || f[2][0] != 'j' || f[2][1] < '4' || f[2][1] > 'H' || f[2][2] < '.' || f[2][2] > 'T' || len(f[4]) != 43 {
+		// "j", then log2 N and r, one digit each, "." for one: 128 N r octets of memory.
+		const digits = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		if len(f) != 5 || len(f[2]) != 3 || f[2][0] != 'j' || len(f[4]) != 43 {
+			return errors.New("the hash is not whole")
+		}
+		ln, r := strings.IndexByte(digits, f[2][1])+1, strings.IndexByte(digits, f[2][2])+1
+		if ln < 7 || ln > 18 || r < 1 || r > 32 {
 			return expensive
 		}
 	case "argon2id", "argon2i":

@@ -149,8 +149,8 @@ func (o *Office) standIn(d *domain) string {
 		return t.sample
 	}
 	if t.system {
-		if s := o.sys.sample(); s != "" {
-			return s
+		if s, err := o.sys.state.shadow.get(); err == nil && s.sample != "" {
+			return s.sample
 		}
 	}
 	return dummy
@@ -228,31 +228,16 @@ func (s system) password(name string, uid int) (string, error) {
 	if uid == 0 {
 		return "", nil
 	}
-	users, err := s.state.shadow.get()
+	t, err := s.state.shadow.get()
 	if errors.Is(err, fs.ErrPermission) {
 		return "", fmt.Errorf("passwords of system users: %w", err)
 	}
 	if err != nil {
 		return "", err
 	}
-	l := users[name]
+	l := t.users[name]
 	if locked(l.hash) || l.expires > 0 && time.Now().Unix()/86400 >= int64(l.expires) {
 		return "", nil
 	}
 	return "{CRYPT}" + l.hash, nil
-}
-
-// sample returns a hash of some system user.
-func (s system) sample() string {
-	users, err := s.state.shadow.get()
-	if err != nil {
-		return ""
-	}
-	best := ""
-	for _, l := range users {
-		if stored := "{CRYPT}" + l.hash; !locked(l.hash) && checkPassword(stored) == nil && stored > best {
-			best = stored
-		}
-	}
-	return best
 }

@@ -68,8 +68,8 @@ func domainKey(name string) (string, error) {
 }
 
 // localKey returns the one spelling of a user's name: NFC, lower case. What it
-// returns is safe as one element of a path: no "/", no control character, not "."
-// or "..", at most 64 octets.
+// returns is safe as one element of a path and as one field of a file: no "/", ":" or
+// "@", no control character, not "." or "..", no blanks around it, at most 64 octets.
 func localKey(name string) (string, error) {
 	if name == "" || len(name) > maxLocal || !utf8.ValidString(name) {
 		return "", errName
@@ -83,11 +83,11 @@ func localKey(name string) (string, error) {
 	if !plain {
 		name = norm.NFC.String(strings.ToLower(norm.NFC.String(name)))
 	}
-	if len(name) > maxLocal || name == "." || name == ".." {
+	if len(name) > maxLocal || name == "." || name == ".." || strings.TrimSpace(name) != name {
 		return "", errName
 	}
 	for _, r := range name {
-		if r == '/' || r == ':' || r == '\\' || r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+		if r == '/' || r == ':' || r == '@' || r == '\\' || r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return "", errName
 		}
 	}

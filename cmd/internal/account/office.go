@@ -116,7 +116,10 @@ func open(dir string, sys system) (*Office, error) {
 	o.mail = newFile(o, o.path("mail"), func(path string, data []byte) (mailFile, error) { return parseMail(path, dir, data) })
 	o.routes = newFile(o, o.path("routes"), func(path string, data []byte) (routeTable, error) { return parseRoutes(path, dir, data) })
 	o.domains.init(o)
-	return o, o.check()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 // path returns the path of one of the office's own files; "" when there is no office.
@@ -132,7 +135,7 @@ func (o *Office) check() error {
 	var errs []error
 	add := func(err error) {
 		if err != nil && !errors.Is(err, fs.ErrPermission) {
-			errs = append(errs, err)
+			errs = append(errs, status.With(status.Config, err))
 		}
 	}
 	_, err := o.me.get()

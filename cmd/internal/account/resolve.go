@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,7 +63,12 @@ func (o *Office) Resolve(addr string) (Targets, error) {
 	case err != nil:
 		return Targets{}, err
 	case d == nil && name == "":
-		return Targets{}, ErrUnknown
+		// A bare postmaster is wanted even where no domain is the one of bare names.
+		all, err := o.domains.all()
+		if key, _ := localKey(local); err != nil || len(all) == 0 || key != "postmaster" {
+			return Targets{}, cmp.Or(err, ErrUnknown)
+		}
+		d = all[0]
 	case d == nil:
 		if !remoteOK(local, name) {
 			return Targets{}, ErrSyntax
@@ -76,6 +82,7 @@ func (o *Office) Resolve(addr string) (Targets, error) {
 		if err := r.lastResort(d, local); err != nil {
 			return Targets{}, err
 		}
+		r.Unknown = nil // they were tried only
 	}
 	if r.Empty() {
 		return Targets{}, ErrUnknown
@@ -128,7 +135,7 @@ func (r *resolver) local(d *domain, local string, depth int, path []string) erro
 		}
 	}
 	step := key + "@" + d.name
-	if found && len(path) > 0 && path[len(path)-1] == step {
+	if found && nearest(path) == step {
 		found = false // "bob: bob, carol" means the user bob
 	} else if found && slices.Contains(path, step) {
 		return fmt.Errorf("%w: %s", ErrLoop, step)
@@ -137,6 +144,16 @@ func (r *resolver) local(d *domain, local string, depth int, path []string) erro
 		return r.follow(d, step, targets, d.aliases.path, depth, path)
 	}
 	return r.user(d, local, depth, path)
+}
+
+// nearest returns the alias that led here last; the :include: files between do not count.
+func nearest(path []string) string {
+	for _, step := range slices.Backward(path) {
+		if !strings.HasPrefix(step, ":include:") {
+			return step
+		}
+	}
+	return ""
 }
 
 // user adds the mailbox of a name, or what the catch-all has for it.
@@ -287,7 +304,7 @@ func (r *resolver) lastResort(d *domain, local string) error {
 			order = append(order, other)
 		}
 	}
-	r.seen = map[string]bool{}
+	r.Targets, r.seen, r.members = Targets{}, map[string]bool{}, 0
 	for _, in := range order {
 		for _, name := range []string{"postmaster", "root"} {
 			if err := r.local(in, name, 0, nil); err != nil && !errors.Is(err, ErrLoop) {

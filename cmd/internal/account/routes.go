@@ -3,6 +3,7 @@ package account
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -174,6 +175,9 @@ func (o *Office) login(path string) (credentials, error) {
 // parseCredentials reads two lines: the name and the password. Here "#" is a letter
 // like any other, except at the beginning of the file.
 func parseCredentials(path string, data []byte) (credentials, error) {
+	if data == nil {
+		return credentials{}, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
 	var said []string
 	for text := range strings.Lines(string(data)) {
 		text = strings.TrimRight(text, "\r\n")

@@ -25,7 +25,8 @@ type system struct {
 
 type systemState struct {
 	passwd *file[map[string]passwdLine]
-	shadow *file[map[string]shadowLine]
+	shadow *file[shadowTable]
+	others *file[bool]   // users may come from elsewhere than passwd(5)
 	getent chan struct{} // one token for each getent(1) that may run at once
 
 	mu    sync.Mutex
@@ -64,6 +65,7 @@ func (s system) ready() system {
 	s.state = &systemState{getent: make(chan struct{}, 4), known: map[string]answer{}}
 	s.state.passwd = newFile(&Office{}, s.passwd, parsePasswd)
 	s.state.shadow = newFile(&Office{}, s.shadow, parseShadow)
+	s.state.others = newFile(&Office{}, s.nsswitch, parseSwitch)
 	return s
 }
 
@@ -172,8 +174,14 @@ type shadowLine struct {
 	expires int // days since 1970, 0: never
 }
 
-func parseShadow(path string, data []byte) (map[string]shadowLine, error) {
-	users := map[string]shadowLine{}
+// A shadowTable is shadow(5).
+type shadowTable struct {
+	users  map[string]shadowLine
+	sample string // some password, as a users file would have it
+}
+
+func parseShadow(path string, data []byte) (shadowTable, error) {
+	t := shadowTable{users: map[string]shadowLine{}}
 	for text := range strings.Lines(string(data)) {
 		f := strings.Split(strings.TrimRight(text, "\n"), ":")
 		if len(f) < 8 {
@@ -184,9 +192,12 @@ func parseShadow(path string, data []byte) (map[string]shadowLine, error) {
 			continue
 		}
 		expires, _ := strconv.Atoi(f[7])
-		users[key] = shadowLine{hash: f[1], expires: max(expires, 0)}
+		t.users[key] = shadowLine{hash: f[1], expires: max(expires, 0)}
+		if stored := "{CRYPT}" + f[1]; t.sample == "" && usable(stored) && checkPassword(stored) == nil {
+			t.sample = stored
+		}
 	}
-	return users, nil
+	return t, nil
 }
 
 // lookup finds one of the system's users: in passwd(5), and where the name service
@@ -199,7 +210,7 @@ func (s system) lookup(key string) (passwdLine, error) {
 	if p, ok := users[key]; ok {
 		return p, nil
 	}
-	if !systemName(key) || !s.elsewhere() {
+	if others, err := s.state.others.get(); err != nil || !others || !systemName(key) {
 		return passwdLine{}, ErrUnknown
 	}
 	return s.ask(key)
@@ -225,12 +236,9 @@ func systemName(key string) bool {
 	return !digits
 }
 
-// elsewhere tells whether users can come from anywhere but passwd(5).
-func (s system) elsewhere() bool {
-	data, err := readFile(s.nsswitch)
-	if err != nil {
-		return false
-	}
+// parseSwitch tells from nsswitch.conf(5) whether users can come from anywhere but
+// passwd(5).
+func parseSwitch(path string, data []byte) (bool, error) {
 	for _, text := range lines(data) {
 		rest, ok := strings.CutPrefix(text, "passwd:")
 		if !ok {
@@ -240,11 +248,11 @@ func (s system) elsewhere() bool {
 			switch {
 			case service == "files", service == "compat", service == "systemd", strings.HasPrefix(service, "["):
 			default:
-				return true
+				return true, nil
 			}
 		}
 	}
-	return false
+	return false, nil
 }
 
 // ask runs getent(1), a few at once at most.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"pennypost/cmd/internal/status"
 )
@@ -29,6 +30,7 @@ type keyring struct {
 type pair struct {
 	cert, key string // paths
 	stamps    [2]stamp
+	bad       [2]stamp         // of what could not be used, so that it is told once
 	now       *tls.Certificate // nil: there is none
 }
 
@@ -66,6 +68,8 @@ func (k *keyring) load() (bool, error) {
 	for _, p := range append([]*pair{k.plain}, sorted(k.hosts)...) {
 		if err := p.refresh(); err != nil && p.now == nil {
 			return false, err
+		} else if err != nil {
+			k.office.log().Warn("certificate could not be read, the one before stays in force", "file", p.cert, "err", err)
 		}
 		found = found || p.now != nil
 	}
@@ -119,21 +123,30 @@ func (p *pair) refresh() error {
 	if err := errors.Join(err1, err2); err != nil {
 		return status.With(status.Config, err)
 	}
-	if stamps := [2]stamp{cert, key}; stamps == p.stamps {
+	stamps := [2]stamp{cert, key}
+	if stamps == p.stamps || stamps == p.bad && p.now != nil {
 		return nil
-	} else if !cert.there && !key.there && p.now == nil {
+	}
+	if !cert.there && !key.there && p.now == nil {
 		p.stamps = stamps
 		return nil
 	}
 	c, err := tls.LoadX509KeyPair(p.cert, p.key)
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return err
+		if !fresh(cert) && !fresh(key) {
+			p.bad = stamps
 		}
 		return status.Errorf(status.Config, "%s: %w", p.cert, err)
 	}
-	p.now, p.stamps = &c, [2]stamp{cert, key}
+	p.now, p.stamps = &c, stamps
 	return nil
+}
+
+// fresh tells whether a file was written so recently that it may be in the middle
+// of being written, with a stamp that will not change when it is whole.
+func fresh(s stamp) bool {
+	age := time.Since(time.Unix(0, s.mtime))
+	return age >= 0 && age < 5*settled
 }
 
 // certificate chooses for one handshake.

@@ -140,9 +140,6 @@ func userName(field, domain string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%q cannot be a user's name", field)
 	}
-	if name[0] == ' ' || name[0] == '\t' || name[len(name)-1] == ' ' {
-		return "", fmt.Errorf("blanks around the name %q", field)
-	}
 	return key, nil
 }
 

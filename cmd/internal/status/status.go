@@ -103,10 +103,17 @@ func Exit(err error) {
 	os.Exit(Code(err))
 }
 
-// Print writes err as one line: "program: message". What could forge a second
+// Print writes err as one line: "program: message", or as one for each error that
+// [errors.Join] joined. What could forge a second
 // line or move a terminal's cursor is shown as Go writes it in a string. An error
 // without text (the program has said all it wants) prints nothing.
 func Print(w io.Writer, program string, err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok && strings.Contains(err.Error(), "\n") {
+		for _, err := range several.Unwrap() {
+			Print(w, program, err)
+		}
+		return
+	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintf(w, "%s: %s\n", Clean(program), Clean(text))
 	}
