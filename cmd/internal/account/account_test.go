@@ -236,6 +236,7 @@ func TestMistakesAreTold(t *testing.T) {
 		{"-- post/mail --\nmailbox /var/mail/%\n", "mail:1: "},
 		{"-- post/mail --\nmailbox /var/mail\n", "mail:1: "},
 		{"-- post/mail --\nspool\n", "mail:1: "},
+		{"-- post/mail --\nmailbox mail/%n\n", "is inside this file"},
 		{"-- post/mail --\nspool /a\nspool /b\n", "mail:2: "},
 		{"-- post/routes --\nexample.org\n", "routes:1: "},
 		{"-- post/routes --\n* smart.example:0\n", "routes:1: "},
@@ -294,7 +295,7 @@ func TestMistakesAreTold(t *testing.T) {
 
 func TestMailPattern(t *testing.T) {
 	for _, c := range [][2]string{
-		{"mailbox mail/%d/%n", "POST/mail/hamburger.edu/bob"},
+		{"mailbox boxes/%d/%n", "POST/boxes/hamburger.edu/bob"},
 		{"mailbox\t/srv/%u # here", "/srv/bob@hamburger.edu"},
 		{"mailbox /srv/100%%/%n/Maildir/", "/srv/100%/bob/Maildir"},
 	} {

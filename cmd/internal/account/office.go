@@ -302,6 +302,9 @@ func parseMail(path, dir string, data []byte) (mailFile, error) {
 		if !filepath.IsAbs(value) {
 			value = filepath.Join(dir, value)
 		}
+		if strings.HasPrefix(filepath.Clean(value)+"/", path+"/") {
+			return m, bad(path, n, "%s is inside this file", value)
+		}
 		if word == "mailbox" {
 			if err := checkPattern(value); err != nil {
 				return m, bad(path, n, "%v", err)
