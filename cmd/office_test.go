@@ -25,7 +25,7 @@ type office struct {
 
 func newOffice(t *testing.T, users ...string) *office {
 	o := &office{t, t.TempDir()}
-	for name, text := range map[string]string{"mail": "mailbox mail/%n\nspool spool\n", "me": "hamburger.edu\n"} {
+	for name, text := range map[string]string{"mail": "mailbox boxes/%n\nspool spool\n", "me": "hamburger.edu\n"} {
 		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func newOffice(t *testing.T, users ...string) *office {
 	return o
 }
 
-func (o *office) maildir(user string) string { return filepath.Join(o.dir, "mail", user) }
+func (o *office) maildir(user string) string { return filepath.Join(o.dir, "boxes", user) }
 
 // messages lists the files in new and cur of a user's Maildir.
 func (o *office) messages(user string) []string {
