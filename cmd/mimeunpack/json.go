@@ -163,6 +163,48 @@ type feed struct{ *measure }
 
 func (f feed) Write(p []byte) (int, error) { return f.dec.Write(p) }
 
+// canonical passes on text in one spelling: LF, no byte order mark, no line ends at the end. So a
+// text has one digest however it was stored and sent.
+type canonical struct {
+	w     io.Writer
+	begun bool
+	cr    bool
+	ends  int // line ends held back
+	out   []byte
+}
+
+func (c *canonical) Write(p []byte) (int, error) {
+	n := len(p)
+	if !c.begun && n > 0 {
+		c.begun = true
+		p = bytes.TrimPrefix(p, []byte("\ufeff"))
+	}
+	c.out = c.out[:0]
+	for _, b := range p {
+		switch {
+		case b == '\n':
+			c.cr = false
+			c.ends++
+			continue
+		case c.cr:
+			c.cr = false
+			c.put('\r')
+		}
+		if c.cr = b == '\r'; !c.cr {
+			c.put(b)
+		}
+	}
+	_, err := c.w.Write(c.out)
+	return n, err
+}
+
+func (c *canonical) put(b byte) {
+	for ; c.ends > 0; c.ends-- {
+		c.out = append(c.out, '\n')
+	}
+	c.out = append(c.out, b)
+}
+
 func (r *jsonReport) begin(l *leaf) io.Writer {
 	p := l.part
 	if p.IsMultipart() && r.digest {
@@ -174,7 +216,7 @@ func (r *jsonReport) begin(l *leaf) io.Writer {
 		m.sum = sha256.New()
 		if p.Type == "text" {
 			m.utf8 = sha256.New()
-			m.text, _ = mimetree.NewTextWriter(m.utf8, p.Charset())
+			m.text, _ = mimetree.NewTextWriter(&canonical{w: m.utf8}, p.Charset())
 		}
 	} else if p.IsMultipart() || p.IsMessage() {
 		return nil

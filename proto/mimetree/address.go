@@ -213,7 +213,7 @@ func (p *addressParser) angleAddr() {
 	if p.angle != nil {
 		return // a second one belongs to nobody
 	}
-	v = strings.Trim(Unfold([]byte(v)), " \t<")
+	v = strings.Trim(uncomment(Unfold([]byte(v))), " \t<")
 	a := Address{}
 	if strings.HasPrefix(v, "@") {
 		if i := strings.IndexByte(v, ':'); i >= 0 {
@@ -222,6 +222,29 @@ func (p *addressParser) angleAddr() {
 	}
 	a.Local, a.Domain = SplitAddr(v)
 	p.angle = &a
+}
+
+// uncomment takes the comments out of an addr-spec (RFC 5322 §4.4).
+func uncomment(v string) string {
+	if strings.IndexByte(v, '(') < 0 {
+		return v
+	}
+	b := make([]byte, 0, len(v))
+	inQuotes := false
+	for i := 0; i < len(v); i++ {
+		switch c := v[i]; {
+		case c == '\\' && inQuotes && i+1 < len(v):
+			b = append(b, c)
+			i++
+		case c == '"':
+			inQuotes = !inQuotes
+		case c == '(' && !inQuotes:
+			i = skipComment(v, i) - 1
+			continue
+		}
+		b = append(b, v[i])
+	}
+	return string(b)
 }
 
 // SplitAddr cuts local@domain at the last @ that is not in quotes, and opens the quotes of the

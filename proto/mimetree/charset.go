@@ -33,10 +33,9 @@ var charsets = map[string]encoding.Encoding{
 	"utf-32":            utf32.UTF32(utf32.BigEndian, utf32.UseBOM),
 	"utf-32be":          utf32.UTF32(utf32.BigEndian, utf32.IgnoreBOM),
 	"utf-32le":          utf32.UTF32(utf32.LittleEndian, utf32.IgnoreBOM),
-	"iso-8859-1":        charmap.Windows1252, // its C1 controls are never meant
-	"latin1":            charmap.Windows1252,
-	"latin-1":           charmap.Windows1252,
-	"iso8859-1":         charmap.Windows1252,
+	"latin1":            charmap.ISO8859_1,
+	"latin-1":           charmap.ISO8859_1,
+	"iso8859-1":         charmap.ISO8859_1,
 	"iso-8859-11":       charmap.Windows874,
 	"tis-620":           charmap.Windows874,
 	"cp932":             japanese.ShiftJIS,
@@ -117,7 +116,7 @@ func Charset(name string) (encoding.Encoding, bool) {
 	case strings.HasPrefix(name, "iso8859-"):
 		return Charset("iso-" + name[3:])
 	case strings.HasPrefix(name, "iso88591"):
-		return charmap.Windows1252, true
+		return charmap.ISO8859_1, true
 	}
 	return nil, false
 }
@@ -128,6 +127,9 @@ func decodeCharset(name, text string) string {
 	e, ok := Charset(name)
 	if !ok || e == encoding.Nop {
 		return toUTF8(text)
+	}
+	if e == charmap.ISO8859_1 {
+		e = charmap.Windows1252 // its C1 controls are never meant in a header
 	}
 	b, _, err := transform.String(e.NewDecoder(), text)
 	if err != nil {
@@ -156,17 +158,20 @@ func NewTextWriter(w io.Writer, charset string) (_ io.WriteCloser, ok bool) {
 	switch {
 	case charset == "":
 		return &utf8Writer{w: w}, true
-	case !ok || e == encoding.Nop:
-		return &utf8Writer{w: w}, ok
+	case !ok:
+		return &utf8Writer{w: w}, false
+	case e == encoding.Nop:
+		return &utf8Writer{w: w, declared: true}, true
 	}
 	return transform.NewWriter(w, e.NewDecoder()), true
 }
 
 // A utf8Writer passes UTF-8 and reads what is not that as windows-1252, octet by octet.
 type utf8Writer struct {
-	w    io.Writer
-	rest []byte // of a character cut in two
-	out  []byte
+	w        io.Writer
+	declared bool   // it is said to be UTF-8: what is not becomes U+FFFD
+	rest     []byte // of a character cut in two
+	out      []byte
 }
 
 func (u *utf8Writer) Write(p []byte) (int, error) {
@@ -201,8 +206,9 @@ func (u *utf8Writer) put(p []byte) error {
 	for len(p) > 0 {
 		r, n := utf8.DecodeRune(p)
 		if r == utf8.RuneError && n <= 1 {
-			r = charmap.Windows1252.DecodeByte(p[0])
-			n = 1
+			if n = 1; !u.declared {
+				r = charmap.Windows1252.DecodeByte(p[0])
+			}
 		}
 		u.out = utf8.AppendRune(u.out, r)
 		p = p[n:]

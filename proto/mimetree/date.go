@@ -63,6 +63,8 @@ func ParseDate(s string) (time.Time, bool) {
 				zone, haveZone = z*3600, true
 			} else if len(l) > 3 && (strings.HasPrefix(l, "gmt") || strings.HasPrefix(l, "utc")) {
 				zone, haveZone = offset(w[3:])
+			} else if strings.ContainsAny(w, "0123456789") {
+				return time.Time{}, false // a zone that cannot be told
 			}
 		case hour >= 0 && (l == "pm" || l == "am"):
 			if hour %= 12; l == "pm" {

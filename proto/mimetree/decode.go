@@ -3,6 +3,7 @@ package mimetree
 import (
 	"bytes"
 	"io"
+	"strings"
 )
 
 // A Decoder undoes a content transfer encoding (RFC 2045 §6) while a body is written to it. Nothing
@@ -21,14 +22,15 @@ type Decoder struct {
 // encoding is not known: octets then pass as they are.
 func NewDecoder(w io.Writer, encoding string) (_ *Decoder, ok bool) {
 	d := &Decoder{w: w}
-	switch encoding {
+	word, _, _ := strings.Cut(encoding, " ")
+	switch word {
 	case "base64":
 		d.step = (*Decoder).base64
 	case "quoted-printable":
 		d.step = (*Decoder).qp
 	case "x-uuencode", "uuencode", "x-uue", "uue":
 		d.step = (*Decoder).uudecode
-	case "", "7bit", "8bit", "binary":
+	case "", "7bit", "8bit", "binary", "7-bit", "8-bit", "7", "8", "7bits", "8bits", "none":
 	default:
 		d.problem("unknown-encoding", "a transfer encoding that is not known: the octets are left as they are")
 		return d, false

@@ -95,7 +95,7 @@ type headerEnd struct {
 // readHeader reads a header block up to the blank line, or to what must be body: a boundary, or, in a
 // header with no field at all, the first line that is no field. It fills in the part.
 func (s *scanner) readHeader(p *Part, message bool, kind *Content) (headerEnd, error) {
-	start := s.here
+	start, root := s.here, len(s.open) == 0
 	s.header = s.header[:0]
 	var (
 		fields, looks int
@@ -141,8 +141,8 @@ func (s *scanner) readHeader(p *Part, message bool, kind *Content) (headerEnd, e
 			if bad == 0 && !message {
 				break // text without a header, as the textbook writes it
 			}
-			if blank && fields == 0 && bad >= 0 {
-				break
+			if blank && fields == 0 && bad >= 0 && root {
+				break // text without a header
 			}
 		}
 		if room := s.o.Header - len(s.header); room >= len(line) {
@@ -157,7 +157,7 @@ func (s *scanner) readHeader(p *Part, message bool, kind *Content) (headerEnd, e
 		p.problem("long-header", "a header block longer than the limit: what is past it is not read")
 	}
 	end := headerEnd{header: len(s.header), body: s.here}
-	if bad >= 0 && !cut && (!blank || fields == 0) {
+	if bad >= 0 && !cut && (fields == 0 && root || !blank && !message) {
 		end = headerEnd{header: bad, body: badAt}
 		if bad > 0 || fields > 0 {
 			p.problem("no-blank-line", "the header does not end in a blank line")
@@ -290,21 +290,12 @@ func intern(s string) string {
 	return strings.Clone(s)
 }
 
-// encodingName is the first word of a Content-Transfer-Encoding, without quotes and comments, in
-// lower case. "8 bit" and "7 bit" are what they mean.
+// encodingName is what a Content-Transfer-Encoding names, without quotes and comments, in lower case.
 func encodingName(v string) string {
-	v, _ = ParseParams(v)
-	v = strings.Trim(v, `"' `)
-	switch strings.Join(strings.Fields(v), "") {
-	case "8bit", "8-bit", "8bits":
-		return "8bit"
-	case "7bit", "7-bit", "7bits":
-		return "7bit"
+	if i := strings.IndexAny(v, ";("); i >= 0 {
+		v = v[:i]
 	}
-	if f := strings.Fields(v); len(f) > 0 {
-		return f[0]
-	}
-	return ""
+	return strings.ToLower(strings.Join(strings.Fields(strings.ReplaceAll(v, `"`, "")), " "))
 }
 
 // isToken reports whether s may stand as a type or subtype; what RFC 2045 §5.1 forbids but harms

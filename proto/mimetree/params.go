@@ -49,9 +49,7 @@ func (p *paramParser) value() string {
 			p.space()
 			// "text / plain" is one, and what goes on without a slash is not part of it.
 			if p.i < len(p.s) && p.s[p.i] != '/' && !strings.HasSuffix(b.String(), "/") {
-				if r := b.String(); b.Len() > 4 || r != "7" && r != "8" { // "8 bit"
-					return strings.ToLower(r)
-				}
+				return strings.ToLower(b.String())
 			}
 		default:
 			b.WriteByte(c)
