@@ -75,7 +75,7 @@ func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
 	}
 	file.name = ""
 	done()
-	fresh := len(f.lines)
+	fresh := f.head.next
 	uid = f.addSeen(base, dir, text)
 	if err := f.writeList(fresh); err != nil {
 		f.unadopt(fresh)
@@ -208,7 +208,7 @@ func (t *transfer) run(msgs []*Message) (err error) {
 		return err
 	}
 	defer func() { t.lk.release() }()
-	fresh := len(t.to.lines)
+	fresh := t.to.head.next
 	target, source := t.to.ownChange(), func() {}
 	if t.move && t.from != t.to {
 		source = t.from.ownChange()
@@ -339,7 +339,7 @@ func (t *transfer) byCopy(m *Message, name string) error {
 }
 
 // undo takes back the copies that were made.
-func (t *transfer) undo(fresh int, err error) error {
+func (t *transfer) undo(fresh uint32, err error) error {
 	for _, name := range t.made {
 		t.to.dir.unlink(name)
 	}

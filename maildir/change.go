@@ -143,9 +143,8 @@ func (f *Folder) expunge(msgs []*Message) error {
 }
 
 // twins deals with base names that stand for two different files at once: somebody copied one under its own name. The
-// later sighting becomes a message of its own under a new name. It counts how many there still are.
-func (f *Folder) twins(p *pass) int {
-	n := 0
+// later sighting becomes a message of its own under a new name.
+func (f *Folder) twins(p *pass) {
 	for _, s := range p.moved {
 		if p.seen[s.line] < 2 {
 			continue
@@ -162,9 +161,6 @@ func (f *Folder) twins(p *pass) int {
 		}
 		if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.text) == nil {
 			p.unknown = append(p.unknown, sighting{-1, s.dir, clean, s.text})
-		} else {
-			n++
 		}
 	}
-	return n
 }

@@ -51,7 +51,7 @@ func openPlace(at int, path string, follow bool) (*place, error) {
 	}
 	p := &place{fd: fd, uid: -1, gid: -1}
 	p.users.Store(1)
-	if err := p.inspect(); err != nil {
+	if err := p.inspect(follow); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func openPlace(at int, path string, follow bool) (*place, error) {
 }
 
 // inspect learns owner and modes, and completes the directory.
-func (p *place) inspect() error {
+func (p *place) inspect(root bool) error {
 	var st unix.Stat_t
 	if err := again(func() error { return unix.Fstat(p.fd, &st) }); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (p *place) inspect() error {
 	perm := st.Mode & 0o777
 	for _, name := range []string{"cur", "new", "tmp"} {
 		err := statat(p.fd, name, &st)
-		if errors.Is(err, fs.ErrNotExist) && name != "cur" {
+		if errors.Is(err, fs.ErrNotExist) && (name != "cur" || !root && statat(p.fd, markerName, &st) == nil) {
 			err = p.mkdir(name, perm)
 			if errors.Is(err, fs.ErrExist) {
 				err = nil
@@ -249,10 +249,23 @@ func (p *place) stamp(name string) (stamp, error) {
 // age tells how long before now the stamp's change happened, by this host's clock.
 func (s stamp) age(now time.Time) time.Duration { return now.Sub(time.Unix(s.sec, s.nsec)) }
 
-// direntBuffers are shared: one holds a whole directory, and most scans are short.
-var direntBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+// direntBuffers are for small directories; a larger buffer is the kernel's again after the reading.
+var direntBuffers = sync.Pool{New: func() any { b := make([]byte, smallDirents); return &b }}
 
-const maxDirents = 64 << 20 // octets read by one call at most; larger directories are read in pieces
+const (
+	smallDirents = 64 << 10
+	maxDirents   = 64 << 20 // octets read by one call at most; larger directories are read in pieces
+)
+
+// direntBuffer gives a buffer, and what gives it back.
+func direntBuffer(size int) ([]byte, func(), error) {
+	if size <= smallDirents {
+		b := direntBuffers.Get().(*[]byte)
+		return *b, func() { direntBuffers.Put(b) }, nil
+	}
+	b, err := unix.Mmap(-1, 0, min(size, maxDirents), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	return b, func() { unix.Munmap(b) }, err
+}
 
 // readNames calls each for every name in a sub-directory that may be a message, in the order of the
 // directory; the slice is valid during the call only. A directory is read by one getdents64 call
@@ -264,17 +277,17 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 		return false, err
 	}
 	defer unix.Close(fd)
-	bp := direntBuffers.Get().(*[]byte)
-	defer func() { direntBuffers.Put(bp) }()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return false, err
 	}
-	if want := min(int(st.Size)*2+4096, maxDirents); want > len(*bp) {
-		*bp = make([]byte, want)
+	buf, free, err := direntBuffer(int(min(st.Size, maxDirents)) * 5 / 4)
+	if err != nil {
+		return false, err
 	}
+	defer func() { free() }()
 	for {
-		first, err := getdents(fd, *bp)
+		first, err := getdents(fd, buf)
 		if err != nil {
 			return false, err
 		}
@@ -287,22 +300,26 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 		if err != nil {
 			return false, err
 		}
-		if more > 0 && first > len(*bp)*3/4 && len(*bp) < maxDirents {
-			*bp = make([]byte, min(len(*bp)*2, maxDirents))
+		if more > 0 && first > len(buf)*3/4 && len(buf) < maxDirents {
+			free()
+			if buf, free, err = direntBuffer(len(buf) * 2); err != nil {
+				free = func() {}
+				return false, err
+			}
 			if _, err := unix.Seek(fd, 0, 0); err != nil {
 				return false, err
 			}
 			continue
 		}
-		dirents((*bp)[:first], each)
+		dirents(buf[:first], each)
 		whole = more == 0
 		for more > 0 {
 			dirents(probe[:more], each)
-			n, err := getdents(fd, *bp)
+			n, err := getdents(fd, buf)
 			if err != nil {
 				return false, err
 			}
-			dirents((*bp)[:n], each)
+			dirents(buf[:n], each)
 			if more = n; n > 0 {
 				if more, err = getdents(fd, probe[:]); err != nil {
 					return false, err

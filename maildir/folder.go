@@ -43,6 +43,7 @@ type Folder struct {
 	inNew    int // messages in new, at the last look
 	doubt    map[uint32]doubt
 	sizes    map[uint32]int64 // counted ones
+	found    int              // times a file was found by find, and was gone again
 
 	changed bool
 	state   *State
@@ -85,6 +86,9 @@ func (f *Folder) info(text string) *info {
 	if in := f.infos[text]; in != nil {
 		return in
 	}
+	if len(f.infos) > 2*len(f.lines)+1024 { // names that nobody has any more
+		f.infos = nil
+	}
 	in := parseInfo(text)
 	in.keywords = f.keywords.names(in.letters)
 	if f.infos == nil {
@@ -109,10 +113,14 @@ func (f *Folder) current(m *Message) (int, error) {
 // path is where the message was last seen, below the folder.
 func (m *Message) path() string { return sub(m.dir) + m.base + m.info.text }
 
+// errBusy is when a file can neither be found nor be said to be gone.
+var errBusy = errors.New("the folder changes too fast to find the message")
+
 // with does something with a message's file, which may be renamed by others at any time: when it is not under its known
-// name, both directories are read. ErrGone when it is not there either.
+// name, both directories are read. ErrGone when it is surely not there any more.
 func (f *Folder) with(m *Message, do func(i int, path string) error) error {
-	for try := 0; ; try++ {
+	const tries = 30
+	for missed := 0; missed < tries; missed++ {
 		i, err := f.current(m)
 		if err != nil {
 			return err
@@ -124,17 +132,28 @@ func (f *Folder) with(m *Message, do func(i int, path string) error) error {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		before := f.lines[i]
-		if err := f.find(); err != nil {
+		p, err := f.find()
+		if err != nil {
 			return err
 		}
 		if i, err = f.current(m); err != nil {
 			return err
 		}
-		if f.lines[i] == before && try > 0 || try > 20 {
+		if i >= len(p.seen) || p.seen[i] > 0 {
+			missed--
+			if f.found++; f.found > 1000 { // somebody renames it faster than we can open it
+				f.found = 0
+				return errBusy
+			}
+			continue
+		}
+		if p.whole && missed > 0 && f.dir.steady() {
+			f.mark(i, gone)
 			return ErrGone
 		}
+		time.Sleep(fineGrain / 5)
 	}
+	return errBusy
 }
 
 // Reader opens a message's file, under whatever name it has by now. ErrGone when it is no more. The caller closes it.

@@ -177,8 +177,8 @@ func (f *Folder) letters(names []string, add bool) (uint32, error) {
 // freeLetter finds a letter that has no name, and that no message we know of carries already.
 func (f *Folder) freeLetter(k *keywordNames) (int, bool) {
 	var used uint32
-	for _, in := range f.infos {
-		used |= in.letters
+	for _, m := range f.lines {
+		used |= m.info.letters
 	}
 	for i := range k {
 		if k[i] == "" && used&(1<<i) == 0 {

@@ -21,9 +21,16 @@ type SyncOptions struct {
 // How long a directory's time may hide a change that came after a scan: a tick of the kernel's clock on file systems
 // that keep fractions of a second, a second or two on others. By our clock, after we first saw that time.
 const (
-	fineGrain   = 50 * time.Millisecond
+	fineGrain   = 25 * time.Millisecond
 	coarseGrain = 2100 * time.Millisecond
-	ownRescan   = time.Second // our own renames are looked over after this long, not at once
+)
+
+// Our own changes do not make us read cur at once. Somebody else's change may hide behind them, so it is read after a
+// while: a second, or longer where reading takes so long that it would cost more than a fiftieth of the time.
+const (
+	ownRescan    = time.Second
+	ownRescanMax = 10 * time.Second
+	rescanShare  = 50
 )
 
 // A dirView is what we knew of new or cur when we last read it.
@@ -32,6 +39,7 @@ type dirView struct {
 	since time.Time // when we first saw this stamp
 	read  time.Time // when the last reading began
 	own   time.Time // our first change after it; zero: none
+	cost  time.Duration
 }
 
 // settled tells whether at the time t no change can hide behind the stamp any more.
@@ -49,7 +57,7 @@ func (v *dirView) due(now stamp, t time.Time) bool {
 	case v.read.IsZero() || now != v.stamp:
 		return true
 	case !v.own.IsZero():
-		return t.Sub(v.own) >= ownRescan
+		return t.Sub(v.own) >= min(max(ownRescan, v.cost*rescanShare), ownRescanMax)
 	case v.settled(v.read):
 		return false
 	}
@@ -131,7 +139,7 @@ func (f *Folder) look(claim bool) error {
 		if p, err = f.pass(readCur); err != nil {
 			return err
 		}
-		f.apply(p)
+		f.apply(p, false)
 		if p.stable {
 			f.bury(p, true)
 		}
@@ -174,32 +182,35 @@ func (f *Folder) lookLocked(p *pass, claim bool) error {
 			return err
 		}
 	}
-	looks := 0
+	looks, readCur := 0, p == nil || p.readCur || f.unseen > 0
 	if p != nil && p.readCur {
 		looks = 1
 	}
 	for try := 0; ; try++ {
-		if p, err = f.pass(true); err != nil {
+		if p, err = f.pass(readCur || try > 0); err != nil {
 			return err
 		}
-		f.apply(p)
-		looks++
+		f.apply(p, true)
+		if p.readCur {
+			looks++
+		}
 		lk.touch()
 		sure := p.stable || p.whole && f.dir.steady() && looks >= 2
 		if p.missing == 0 || sure || try == 3 {
 			f.bury(p, sure)
 			break
 		}
-		time.Sleep(fineGrain / 3)
+		time.Sleep(fineGrain / 2)
 	}
-	fresh := len(f.lines)
-	if err := f.adopt(p, lk); err != nil {
+	onDisk := f.listEnd > 0
+	fresh, err := f.adopt(p, lk)
+	if err != nil {
 		return err
 	}
-	if len(f.lines) > fresh || f.rewrite || f.doubled {
+	if f.head.next > fresh || f.rewrite || f.doubled {
 		if err := f.writeList(fresh); err != nil {
 			f.unadopt(fresh)
-			if len(f.state0()) > 0 && (noRoom(err) || readOnly(err)) {
+			if onDisk && (noRoom(err) || readOnly(err)) {
 				return nil
 			}
 			return err
@@ -209,14 +220,6 @@ func (f *Folder) lookLocked(p *pass, claim bool) error {
 		f.claim(lk)
 	}
 	return nil
-}
-
-// state0 lists what was shown before.
-func (f *Folder) state0() []*Message {
-	if f.state == nil {
-		return nil
-	}
-	return f.state.Messages
 }
 
 // beginList begins a UID list under a new UIDVALIDITY.
@@ -283,6 +286,7 @@ func (f *Folder) pass(readCur bool) (*pass, error) {
 		if err := f.read(p, inCur, false); err != nil {
 			return nil, err
 		}
+		f.cur.cost = time.Since(f.cur.read)
 	}
 	newAfter, curAfter, err := f.stamps()
 	if err != nil {
@@ -340,7 +344,7 @@ func (f *Folder) read(p *pass, dir byte, again bool) error {
 }
 
 // apply takes over where files are now, and their flags. UIDs are not touched.
-func (f *Folder) apply(p *pass) {
+func (f *Folder) apply(p *pass, locked bool) {
 	for _, s := range p.moved {
 		m := f.lines[s.line]
 		if p.seen[s.line] > 1 {
@@ -352,8 +356,8 @@ func (f *Folder) apply(p *pass) {
 		}
 		f.seenAt(s.line, s.dir, s.text)
 	}
-	if p.twice {
-		p.twice = f.twins(p) > 0
+	if p.twice && locked {
+		f.twins(p)
 	}
 	f.inNew = 0
 	f.unseen = 0
@@ -444,19 +448,21 @@ func (f *Folder) mark(i int, dir byte) {
 	delete(f.doubt, m.UID)
 }
 
-// adopt gives UIDs to files that have none, in the order of their delivery. The list is not written yet.
-func (f *Folder) adopt(p *pass, lk *lock) error {
+// adopt gives UIDs to files that have none, in the order of their delivery, and returns the first of them. The list is
+// not written yet.
+func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
 	if len(p.unknown) == 0 {
-		return nil
+		return f.head.next, nil
 	}
 	slices.SortStableFunc(p.unknown, func(a, b sighting) int {
 		return cmp.Or(byDelivery(a.base, b.base), cmp.Compare(a.dir, b.dir))
 	})
 	if uint64(f.head.next)+uint64(len(p.unknown)) > maxUID {
 		if err := f.renumber(); err != nil {
-			return err
+			return 0, err
 		}
 	}
+	fresh := f.head.next
 	for i, s := range p.unknown {
 		lk.touch()
 		if i+1 < len(p.unknown) && p.unknown[i+1].base == s.base {
@@ -482,20 +488,19 @@ func (f *Folder) adopt(p *pass, lk *lock) error {
 		}
 		f.changed = true
 	}
-	return nil
+	return fresh, nil
 }
 
-// unadopt takes back UIDs that could not be written. Nobody has heard of them.
-func (f *Folder) unadopt(fresh int) {
-	if fresh > len(f.lines) {
-		return
-	}
-	for _, m := range f.lines[fresh:] {
+// unadopt takes back UIDs from fresh on, which could not be written. Nobody has heard of them.
+func (f *Folder) unadopt(fresh uint32) {
+	at, _ := findUID(f.lines, fresh)
+	for _, m := range f.lines[at:] {
 		if m.dir == inNew {
 			f.inNew--
 		}
 	}
-	f.lines = f.lines[:fresh:fresh]
+	f.lines = f.lines[:at:at]
+	f.head.next = fresh
 	f.index.build(f.lines, 0)
 	f.new.read, f.cur.read = time.Time{}, time.Time{}
 	f.list, f.listEnd = stamp{}, 0 // read it again: it may have taken some of them
@@ -574,21 +579,20 @@ func (f *Folder) ownChange() func() {
 }
 
 // find looks for files that are not under their known names, without giving UIDs.
-func (f *Folder) find() error {
+func (f *Folder) find() (*pass, error) {
 	if err := f.readList(); err != nil {
-		return err
+		return nil, err
 	}
 	p, err := f.pass(true)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	f.apply(p)
+	f.apply(p, false)
 	if p.stable {
 		f.bury(p, true)
 	}
-	if len(p.unknown) > 0 {
-		f.new.read = time.Time{} // they get their UIDs at the next Sync
-		f.cur.read = time.Time{}
+	if len(p.unknown) > 0 || p.missing > 0 {
+		f.new.read, f.cur.read = time.Time{}, time.Time{} // the next Sync sees to them
 	}
-	return nil
+	return p, nil
 }

@@ -452,12 +452,11 @@ func (f *Folder) forget() {
 	f.changed = true
 }
 
-// writeList puts the list on disk, under the lock: the lines from fresh on are appended, or all of it is
+// writeList puts the list on disk, under the lock: the lines with UIDs from fresh on are appended, or all of it is
 // written anew when there is reason to. Nobody may hear of a UID before this has returned nil.
-func (f *Folder) writeList(fresh int) error {
+func (f *Folder) writeList(fresh uint32) error {
 	if f.doubled {
 		f.dropDoubled()
-		fresh = 0
 	}
 	if !f.rewrite && f.listWhole && f.listEnd > 0 {
 		dead := 0
@@ -467,7 +466,8 @@ func (f *Folder) writeList(fresh int) error {
 			}
 		}
 		if dead <= 64 || dead*4 <= len(f.lines) {
-			err := f.appendList(f.lines[fresh:])
+			at, _ := findUID(f.lines, fresh)
+			err := f.appendList(f.lines[at:])
 			if err == nil {
 				return nil
 			}
