@@ -1,0 +1,227 @@
+package pop3
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"pennypost/maildir"
+	"pennypost/proto/sasl"
+	"pennypost/proto/wire"
+)
+
+// secure says whether nobody can listen.
+func (s *Session) secure() bool {
+	_, encrypted := s.Conn.TLS()
+	return encrypted
+}
+
+// passwords says whether the client may send one (RFC 5034 §4: not in the
+// clear by default).
+func (s *Session) passwords() bool { return s.Cleartext || s.secure() }
+
+// inTheClear refuses a password that anybody can read on its way.
+func (s *Session) inTheClear() reply { return s.nonsense("[AUTH] not without encryption: STLS first") }
+
+// user takes the name (RFC 1939 §7). It never says whether there is such a
+// user.
+func (s *Session) user(arg string) reply {
+	switch {
+	case !s.passwords():
+		return s.inTheClear()
+	case arg == "":
+		return s.nonsense("USER wants a name")
+	}
+	s.named = arg
+	return ok("")
+}
+
+// pass takes the password, spaces and all (RFC 1939 §7).
+func (s *Session) pass(arg string) reply {
+	name := s.named
+	s.named = ""
+	switch {
+	case !s.passwords():
+		return s.inTheClear()
+	case name == "":
+		return s.nonsense("USER first")
+	}
+	return s.login(name, arg, nil)
+}
+
+// apop cannot be had: the digest needs a password stored in the clear
+// (RFC 1939 §7), and the greeting offers no timestamp.
+func (s *Session) apop(string) reply { return s.nonsense("APOP is not offered") }
+
+// login opens the maildrop for name, or says no: the same words after the same
+// time for whatever was wrong with the pair. refused is the reason why it is
+// not even tried.
+func (s *Session) login(name, password string, refused error) reply {
+	err := refused
+	if err == nil && strings.ContainsRune(name+password, 0) {
+		err = ErrRefused
+	}
+	var store *maildir.Store
+	if err == nil {
+		store, err = s.Login(name, password)
+	}
+	if !errors.Is(err, ErrRefused) {
+		return s.open(store, err, name)
+	}
+	s.Log.Warn("login refused", "user", name, "err", err)
+	if s.wrong++; s.wrong >= wrongLogins {
+		s.state = over
+	}
+	s.pause(time.Duration(s.wrong) * wrongPause)
+	return no("[AUTH] wrong name or password")
+}
+
+// pause makes guessing slow. What was said before goes out first.
+func (s *Session) pause(d time.Duration) {
+	s.Conn.Flush()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.ctx.Done():
+	}
+}
+
+// open enters the TRANSACTION state (RFC 1939 §4) with the messages that are in
+// the user's INBOX now, unless err is why there is no store.
+func (s *Session) open(store *maildir.Store, err error, name string) reply {
+	s.named = name
+	if err != nil {
+		return s.fail("open the maildrop", err)
+	}
+	folder, err := store.OpenFolder("INBOX")
+	if err == nil {
+		if err = s.count(folder); err != nil {
+			folder.Close()
+		}
+	}
+	if err != nil {
+		store.Close()
+		return s.fail("open the maildrop", err)
+	}
+	s.store, s.folder, s.state, s.bad = store, folder, transaction, 0
+	s.Log.Info("login", "user", name, "messages", len(s.drop))
+	return ok("user successfully logged on")
+}
+
+// auth = "AUTH" SP sasl-mech [SP initial-response] *(CRLF [base64])   (RFC 5034 §5)
+//
+// Without a mechanism it lists them, as clients older than CAPA ask.
+func (s *Session) auth(arg string) reply {
+	if arg == "" {
+		return ok("mechanisms follow").with(func(w io.Writer) error {
+			if s.passwords() {
+				io.WriteString(w, strings.Join(sasl.Mechanisms(), "\r\n")+"\r\n")
+			}
+			return nil
+		})
+	}
+	if !s.passwords() {
+		return s.inTheClear()
+	}
+	mechanism, initial, given := strings.Cut(arg, " ")
+	var name, password string
+	exchange, known := sasl.NewServer(mechanism, func(_, n, p string) error {
+		name, password = n, p
+		return nil
+	})
+	if !known {
+		return s.nonsense("no such mechanism")
+	}
+	var response []byte
+	if given {
+		var err error
+		if response, err = decode(initial); err != nil {
+			return s.nonsense("%v", err)
+		}
+	}
+	s.Conn.SetLimit(authLimit)
+	defer s.Conn.SetLimit(lineLimit)
+	for {
+		challenge, done, err := exchange.Next(response)
+		switch {
+		case errors.Is(err, sasl.ErrAuthzid):
+			return s.login(name, password, ErrRefused)
+		case err != nil:
+			return s.nonsense("%v", err)
+		case done:
+			return s.login(name, password, nil)
+		}
+		s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
+		line, err := s.readLine()
+		switch {
+		case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrLineEnd):
+			return s.nonsense("%v", err)
+		case err != nil:
+			s.lost = err
+			return no("authentication ended")
+		case line == "*":
+			return no("authentication cancelled")
+		}
+		if response, err = decode(line); err != nil {
+			return s.nonsense("%v", err)
+		}
+	}
+}
+
+// decode = base64 / "="   (RFC 5034 §5), never nil when there is no error.
+func decode(text string) ([]byte, error) {
+	if text == "=" || text == "" {
+		return []byte{}, nil
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || strings.ContainsAny(text, "\r\n") {
+		return nil, errors.New("not base64")
+	}
+	return b, nil
+}
+
+// stls goes over to TLS (RFC 2595 §4). Whatever the client said before counts
+// no more, and octets that came with the command end the session.
+func (s *Session) stls(string) reply {
+	switch {
+	case s.secure():
+		return s.nonsense("TLS is active already")
+	case s.TLS == nil:
+		return s.nonsense("TLS is not to be had")
+	}
+	r := ok("begin TLS negotiation")
+	r.then = func() error {
+		s.named = ""
+		return s.Conn.StartTLS(s.TLS)
+	}
+	return r
+}
+
+// capa tells what is on offer, truly for the state of the session (RFC 2449
+// §5, §6).
+func (s *Session) capa(string) reply {
+	list := []string{"TOP", "UIDL"}
+	if s.passwords() || s.Open != nil {
+		list = append(list, "USER")
+	}
+	if s.passwords() && s.Open == nil {
+		list = append(list, "SASL "+strings.Join(sasl.Mechanisms(), " "))
+	}
+	if s.TLS != nil && !s.secure() && s.state == authorization {
+		list = append(list, "STLS")
+	}
+	list = append(list,
+		"PIPELINING",
+		"RESP-CODES",
+		"AUTH-RESP-CODE", // RFC 3206 §6
+		"EXPIRE NEVER",
+		"IMPLEMENTATION Pennypost",
+	)
+	return ok("capability list follows").with(func(w io.Writer) error {
+		_, err := io.WriteString(w, strings.Join(list, "\r\n")+"\r\n")
+		return err
+	})
+}
