@@ -94,7 +94,7 @@ func (c *Conn) ReadLine() (string, error) {
 			if size += i + 1; size > c.limit {
 				return "", ErrTooLong
 			}
-			return cut(head, p[:i+1])
+			return c.cut(head, p[:i+1])
 		}
 		c.r = c.w
 		if size += len(p); size <= c.limit {
@@ -115,12 +115,15 @@ func (c *Conn) ReadLine() (string, error) {
 }
 
 // cut joins the two pieces of a line and takes off its CRLF.
-func cut(head, tail []byte) (string, error) {
+func (c *Conn) cut(head, tail []byte) (string, error) {
 	line := tail
 	if len(head) > 0 {
 		line = append(head, tail...)
 	}
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+	if !ok && c.bareLF {
+		text, ok = line[:len(line)-1], true
+	}
 	if !ok || bytes.IndexByte(text, '\r') >= 0 {
 		return "", ErrLineEnd
 	}

@@ -66,6 +66,8 @@ type Conn struct {
 	limit int
 	idle  time.Duration
 
+	bareLF bool // a line may end in LF alone
+
 	in     []byte // what the client has sent and nobody has read is in[r:w]
 	r, w   int
 	own    []byte       // in, while nothing but lines comes
@@ -88,6 +90,11 @@ func (c *Conn) SetIdle(d time.Duration) { c.idle = d }
 
 // SetLimit changes how many octets a line may have, CRLF counted.
 func (c *Conn) SetLimit(n int) { c.limit = n }
+
+// AllowLF lets lines end in LF alone, as a person types them into a pipe. It is
+// for protocols in which nobody takes what is sent for something else: never
+// for SMTP.
+func (c *Conn) AllowLF() { c.bareLF = true }
 
 // RemoteAddr is the other end, as the operating system tells it.
 func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }

@@ -378,3 +378,16 @@ func TestStartTLSSilence(t *testing.T) {
 		}
 	})
 }
+
+func TestAllowLF(t *testing.T) {
+	c := said("one\r\ntwo\n\nth\rree\nfour\r\n", 100)
+	c.AllowLF()
+	for _, want := range []struct {
+		line string
+		err  error
+	}{{"one", nil}, {"two", nil}, {"", nil}, {"", ErrLineEnd}, {"four", nil}} {
+		if line, err := c.ReadLine(); line != want.line || err != want.err {
+			t.Errorf("ReadLine = %q, %v, want %q, %v", line, err, want.line, want.err)
+		}
+	}
+}
