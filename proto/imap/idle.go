@@ -64,13 +64,15 @@ func (s *Session) idle(p *parser) reply {
 func (s *Session) alarm(changes <-chan struct{}) (wake <-chan struct{}, stop func()) {
 	out, done := make(chan struct{}, 1), make(chan struct{})
 	go func() {
-		tick := time.NewTicker(min(stillHere, s.Idle))
+		tick, end := time.NewTicker(stillHere), time.NewTimer(s.Idle)
 		defer tick.Stop()
+		defer end.Stop()
 		for {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
+			case <-end.C:
 			case _, more := <-changes:
 				if !more {
 					changes = nil

@@ -57,6 +57,9 @@ func (s *Session) list(p *parser) reply {
 			}
 			l.patterns = append(l.patterns, p.listMailbox())
 		})
+		if p.err == nil && len(l.patterns) == 0 {
+			p.fail("pattern missing")
+		}
 	} else {
 		l.patterns = []string{p.listMailbox()}
 	}

@@ -31,6 +31,9 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	now, err := v.look()
 	if err != nil {
 		folder.Close()
+		if errors.Is(err, maildir.ErrGone) {
+			err = fs.ErrNotExist
+		}
 		return s.failed(err)
 	}
 	v.state, v.keywords = now, len(now.Keywords)

@@ -228,6 +228,7 @@ func (s *Session) Serve(ctx context.Context) error {
 	if s.Idle == 0 {
 		s.Idle = idleAfter
 	}
+	s.Conn.AllowLF()
 	defer context.AfterFunc(ctx, s.Conn.Stop)()
 	defer s.leave()
 	s.greet()
@@ -391,7 +392,7 @@ func (s *Session) lost(err error) error {
 	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrEndless):
 		s.bye("", "line too long") // a literal may follow that we know nothing about
 	case errors.Is(err, wire.ErrLineEnd):
-		s.bye("", "lines end in CR LF")
+		s.bye("", "a bare CR in a line")
 	case errors.Is(err, errTooBig):
 		s.bye("TOOBIG", "literal too large")
 	case isTimeout(err):

@@ -106,7 +106,7 @@ func (s *Session) stored(p *parser, at []int, msgs []*maildir.Message, change ma
 		s.tell(p.byUID, quiet)
 	}
 	for _, uid := range chosen {
-		if v.gone[uid] || len(msgs) < len(at) {
+		if _, there := v.at(uid); !there || v.gone[uid] {
 			return no("EXPUNGEISSUED", "some of the messages are gone")
 		}
 	}

@@ -115,7 +115,7 @@ func (s *Session) tell(expunge bool, quiet map[uint32]string) {
 	v := s.view
 	now, err := v.look()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, maildir.ErrGone):
 		s.bye("", "the mailbox is gone")
 		return
 	case err != nil:
