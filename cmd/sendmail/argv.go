@@ -339,7 +339,7 @@ func (c *call) setMode(v string) error {
 	case "m":
 		c.job = send
 	case "s":
-		c.job = smtp
+		c.job = speak
 	case "p":
 		c.job = list
 	case "pc", "P":

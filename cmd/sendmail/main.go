@@ -81,7 +81,7 @@ func (p *program) do() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	switch p.job {
-	case smtp:
+	case speak:
 		return p.session(ctx)
 	case list, count:
 		return p.list()
