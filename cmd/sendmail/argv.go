@@ -15,7 +15,7 @@ type job int
 
 const (
 	send    job = iota // -bm: a message on standard input
-	smtp               // -bs: SMTP on standard input and output
+	speak              // -bs: SMTP on standard input and output
 	list               // -bp, mailq
 	count              // -bpc
 	aliases            // -bi, newaliases
