@@ -57,7 +57,7 @@ func play(t *testing.T, nc net.Conn, script string) {
 		case "wait":
 			d, err := time.ParseDuration(text)
 			if err != nil {
-				t.Fatal(err)
+				panic(err)
 			}
 			time.Sleep(d)
 		default:
@@ -69,12 +69,12 @@ func play(t *testing.T, nc net.Conn, script string) {
 func serverTLS(t *testing.T) *tls.Config {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	cert := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"hamburger.edu"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
