@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -121,22 +122,24 @@ func TestLoginTakesTheSameTime(t *testing.T) {
 	o := office(t, "-- post/domains/hamburger.edu/users --\nbob:"+stored+"\ncarol:\nlocked:!\n-- post/domains/empty.example/users --\n")
 	took := func(name, password string) time.Duration {
 		var all []time.Duration
-		for range 7 {
+		for range 5 {
 			start := time.Now()
 			if _, err := o.Login(name, password); !errors.Is(err, ErrRefused) {
 				t.Fatal(name, err)
 			}
 			all = append(all, time.Since(start))
 		}
-		slices.Sort(all)
-		return all[len(all)/2]
+		return slices.Min(all) // the others waited for somebody else's processor
 	}
 	wrong := took("bob@hamburger.edu", "wrong")
 	for _, c := range [][2]string{
 		{"eve@hamburger.edu", "wrong"}, {"carol@hamburger.edu", "wrong"}, {"locked@hamburger.edu", "!"}, {"eve@nowhere.example", "wrong"},
 		{"eve@empty.example", "wrong"}, {"eve", "wrong"}, {"../etc/passwd", "x"}, {"bob@hamburger.edu", ""}, {"bob@hamburger.edu", "hungry\x00"},
 	} {
-		if d := took(c[0], c[1]); d < wrong/2 || d > wrong*2 {
+		if _, stored, err := o.credentials(c[0]); c[0] != "bob@hamburger.edu" && (!errors.Is(err, ErrUnknown) || !strings.HasPrefix(cmp.Or(stored, dummy), "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$")) {
+			t.Errorf("%q is compared with %q, %v", c, stored, err)
+		}
+		if d := took(c[0], c[1]); d < wrong/3 || d > wrong*3 {
 			t.Errorf("%q: %v, a wrong password: %v", c, d, wrong)
 		}
 	}
@@ -337,6 +340,31 @@ func TestDomainKey(t *testing.T) {
 		if got, _ := domainKey(name); got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
+	}
+}
+
+func TestSearch(t *testing.T) {
+	t.Setenv("PENNYPOST", "/some/where")
+	if got := Search(); got != "/some/where" {
+		t.Error(got)
+	}
+	if _, err := Open(""); status.Code(err) != status.Config {
+		t.Error("a post office that is missing:", err)
+	}
+	if _, err := os.Stat("/etc/pennypost"); err == nil {
+		t.Skip("there is a post office here")
+	}
+	config := t.TempDir()
+	t.Setenv("PENNYPOST", "")
+	t.Setenv("XDG_CONFIG_HOME", config)
+	if got := Search(); got != "" {
+		t.Error(got)
+	}
+	if err := os.Mkdir(filepath.Join(config, "pennypost"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := Search(); got != filepath.Join(config, "pennypost") {
+		t.Error(got)
 	}
 }
 
