@@ -124,7 +124,7 @@ func decode(text string) ([]byte, bool) {
 // noLogin refuses a password, and the client after some of them.
 func (s *Session) noLogin(err error) reply {
 	if errors.Is(err, sasl.ErrAuthzid) {
-		err = &Error{535, "5.7.8", "that is somebody else"}
+		err = &Error{Code: 535, Status: "5.7.8", Text: "that is somebody else", Err: err}
 	}
 	r := refuse(err, say(454, "4.7.0", "trouble here; try again later"))
 	if s.failed++; s.failed >= maxFailed {

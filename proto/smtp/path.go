@@ -180,8 +180,9 @@ func (p *pathParser) quotedString() string {
 		text.WriteByte(c)
 		p.at++
 	}
-	if text.Len() == 0 {
+	if p.err != nil || text.Len() == 0 {
 		p.fail(errPath)
+		return ""
 	}
 	return quote(text.String())
 }

@@ -158,9 +158,19 @@ type Error struct {
 	Code   int    // 4xx or 5xx
 	Status string // RFC 3463, of the same class
 	Text   string
+	Err    error // the cause, for the log only; or nil
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%d %s %s", e.Code, e.Status, e.Text) }
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%d %s %s", e.Code, e.Status, e.Text)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
 
 // refuse is the reply to err: what it says itself, or else otherwise.
 func refuse(err error, otherwise reply) reply {

@@ -1,0 +1,104 @@
+// Package guard slows down who guesses passwords: it counts failed logins by
+// the client's address and says how long the next one has to wait.
+package guard
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	free   = 10               // failures of an address within a minute that cost nothing but the first pause
+	window = time.Minute      // in which one failure is forgiven per window/free
+	pause  = time.Second      // after any failure
+	most   = 30 * time.Second // a login waits no longer
+
+	maxPeers = 10_000 // addresses remembered
+)
+
+// A Guard counts for one process. Its zero value is ready; it is safe for
+// concurrent use.
+type Guard struct {
+	mu    sync.Mutex
+	peers map[netip.Prefix]record
+}
+
+type record struct {
+	failures float64 // as of then; they wear off, free of them in a window
+	then     time.Time
+}
+
+// network is what counts as one address: an IPv4 address, or the half of IPv6
+// that one customer has to himself. Clients without address are one, too.
+func network(peer string) netip.Prefix {
+	a, err := netip.ParseAddr(peer)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+func (r record) now() float64 {
+	return max(0, r.failures-float64(time.Since(r.then))*free/float64(window))
+}
+
+// Wait lets a login from peer wait as long as the failed ones before it call
+// for, and at least the pause that follows each of them; an address that has
+// not failed lately does not wait. It returns the error of ctx when that ends
+// first.
+func (g *Guard) Wait(ctx context.Context, peer string) error {
+	g.mu.Lock()
+	over := g.peers[network(peer)].now() - free
+	g.mu.Unlock()
+	if over < 0 {
+		return ctx.Err()
+	}
+	return sleep(ctx, min(most, time.Duration((over+1)*float64(pause))))
+}
+
+// Failed counts a failed login from peer, and pauses.
+func (g *Guard) Failed(ctx context.Context, peer string) {
+	n := network(peer)
+	g.mu.Lock()
+	if len(g.peers) >= maxPeers {
+		g.forget()
+	}
+	if g.peers == nil {
+		g.peers = map[netip.Prefix]record{}
+	}
+	g.peers[n] = record{g.peers[n].now() + 1, time.Now()}
+	g.mu.Unlock()
+	sleep(ctx, pause)
+}
+
+// forget drops who has nothing left to answer for, or else everybody: the
+// memory of many attackers is no use to keep for ever.
+func (g *Guard) forget() {
+	for n, r := range g.peers {
+		if r.now() < 1 {
+			delete(g.peers, n)
+		}
+	}
+	if len(g.peers) >= maxPeers {
+		clear(g.peers)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
