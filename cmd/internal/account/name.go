@@ -87,7 +87,11 @@ func localKey(name string) (string, error) {
 		return "", errName
 	}
 	for _, r := range name {
-		if r == '/' || r == ':' || r == '@' || r == '\\' || r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+		switch {
+		case r == '/', r == ':', r == '@', r == '\\', r < ' ', r == 0x7f:
+			return "", errName
+		case r < utf8.RuneSelf:
+		case r == utf8.RuneError, unicode.IsControl(r), unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
 			return "", errName
 		}
 	}

@@ -87,6 +87,9 @@ func (o *Office) Resolve(addr string) (Targets, error) {
 	if r.Empty() {
 		return Targets{}, ErrUnknown
 	}
+	if len(r.Unknown) > 0 {
+		o.log().Warn("an alias names somebody who is not here", "addr", addr, "unknown", strings.Join(r.Unknown, " "))
+	}
 	return r.Targets, nil
 }
 

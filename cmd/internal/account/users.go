@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -44,7 +45,8 @@ type userLine struct {
 
 // parseUsers checks every line of a users file.
 func parseUsers(path, domain string, data []byte) (*userTable, error) {
-	t := &userTable{line: map[string]string{}}
+	count := bytes.Count(data, []byte("\n")) + 1
+	t := &userTable{line: make(map[string]string, count), names: make([]string, 0, count)}
 	n := 0
 	for text := range strings.Lines(string(data)) {
 		n++
@@ -78,7 +80,12 @@ var systemOnly = &userTable{system: true}
 
 func parseUser(text, domain string) (userLine, error) {
 	u := userLine{uid: -1, gid: -1}
-	fields := strings.SplitN(text, ":", 8)
+	var fields [8]string // the last one has all the rest
+	rest, more := text, true
+	for i := 0; more && i < len(fields)-1; i++ {
+		fields[i], rest, more = strings.Cut(rest, ":")
+	}
+	fields[len(fields)-1] = rest
 	name, err := userName(fields[0], domain)
 	if err != nil {
 		return u, err
@@ -89,29 +96,23 @@ func parseUser(text, domain string) (userLine, error) {
 			return u, fmt.Errorf("a control character in the line of %q", name)
 		}
 	}
-	field := func(i int) string {
-		if i < len(fields) {
-			return fields[i]
-		}
-		return ""
-	}
-	u.password = field(1)
+	u.password = fields[1]
 	if u.password != "" {
 		if err := checkPassword(u.password); err != nil {
 			return u, fmt.Errorf("password of %q: %w", name, err)
 		}
 	}
-	if u.uid, err = id(field(2)); err != nil {
+	if u.uid, err = id(fields[2]); err != nil {
 		return u, fmt.Errorf("uid of %q: %w", name, err)
 	}
-	if u.gid, err = id(field(3)); err != nil {
+	if u.gid, err = id(fields[3]); err != nil {
 		return u, fmt.Errorf("gid of %q: %w", name, err)
 	}
-	u.gecos, u.home, u.shell = field(4), field(5), field(6)
+	u.gecos, u.home, u.shell = fields[4], fields[5], fields[6]
 	if u.home != "" && !filepath.IsAbs(u.home) {
 		return u, fmt.Errorf("home of %q is not an absolute path", name)
 	}
-	for word := range strings.FieldsSeq(field(7)) {
+	for word := range strings.FieldsSeq(fields[7]) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
 		case "nologin":
