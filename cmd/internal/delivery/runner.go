@@ -31,6 +31,9 @@ type Runner struct {
 	ports  map[string]*port
 }
 
+// giveUp is the age at which a message goes back to its sender.
+const giveUp = 5 * 24 * time.Hour
+
 func (r *Runner) log() *slog.Logger { return r.Post.log() }
 
 func or[T int | time.Duration](v, otherwise T) T {
@@ -226,7 +229,11 @@ func (r *Runner) work(ctx context.Context, i *queue.Item) error {
 	for _, n := range i.Waits() {
 		tries = max(tries, i.Status[n].Tries)
 	}
-	return i.Later(time.Now().Add(r.pause(tries)))
+	next := time.Now().Add(r.pause(tries))
+	if end := i.Created.Add(or(r.GiveUp, giveUp)); next.After(end) && end.After(time.Now()) {
+		next = end // the last try, not hours later
+	}
+	return i.Later(next)
 }
 
 // pause is how long to wait after so many tries: twice as long each time, and
@@ -243,7 +250,7 @@ func (r *Runner) pause(tries int) time.Duration {
 // expire gives up on those who have waited too long.
 func (r *Runner) expire(i *queue.Item) error {
 	now := time.Now()
-	age := or(r.GiveUp, 5*24*time.Hour)
+	age := or(r.GiveUp, giveUp)
 	if now.Sub(i.Created) < age {
 		return nil
 	}

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -46,7 +45,10 @@ func (p *Post) plan(m *Message) plan {
 		}
 		t, err := p.targets(r)
 		if err != nil || m.QueueOnly {
-			l.later, l.err = append(l.later, r), cmp.Or(err, l.err)
+			l.later = append(l.later, r)
+			if !m.QueueOnly {
+				l.err = err
+			}
 			continue
 		}
 		for _, u := range t.Users {

@@ -133,6 +133,8 @@ func TestSend(t *testing.T) {
 		{"no such answer to DATA", pipelining + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 fine\nC: RSET\nS: 250 ok\n", []string{"451 unexpected", "451 unexpected"}, true},
 		{"hangs up after MAIL", pipelining + "S: 250 ok\n", []string{"hung up", "hung up"}, false},
 		{"hangs up between recipients", pipelining + "S: 250 ok\nS: 550 no bob\n", []string{"550 no bob", "hung up"}, false},
+		{"hangs up after a recipient", pipelining + "S: 250 ok\nS: 250 bob\n", []string{"hung up", "hung up"}, false},
+		{"hangs up after a recipient, one by one", hello + "C: MAIL FROM:<alice@crepes.fr>\nS: 250 ok\nC: RCPT TO:<bob@hamburger.edu>\nS: 250 ok\nC: RCPT TO:<carol@hamburger.edu>\n", []string{"hung up", "hung up"}, false},
 		{"hangs up before the data", mailAndRcpt, []string{"hung up", "hung up"}, false},
 		{"hangs up after the data", mailAndRcpt + "S: 354 go\n" + body, []string{"hung up", "hung up"}, false},
 		{"shuts down", mailAndRcpt + "S: 421 4.3.2 going down\n", []string{"421 4.3.2 going down", "421 4.3.2 going down"}, false},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,11 +72,14 @@ func (c *Conn) Send(ctx context.Context, e Envelope, body io.Reader) []Outcome {
 		return out
 	}
 	_, dsn := c.offers["DSN"]
-	c.transaction(e, body, out)
+	taken := c.transaction(e, body, out)
 	for i := range out {
 		out[i].DSN = dsn
+		if out[i].Err == nil && (out[i].Code == 0 || out[i].OK() && !taken) {
+			out[i] = Outcome{Err: c.broken, DSN: dsn}
+		}
 		if out[i].Err == nil && out[i].Code == 0 {
-			out[i].Err = c.broken
+			out[i].Err = net.ErrClosed
 		}
 	}
 	return out
@@ -106,85 +110,106 @@ func isASCII(s string) bool {
 }
 
 // transaction is MAIL, RCPT, DATA (§3.3), in one group where the server allows
-// it (RFC 2920 §3.1). It fills out; what it leaves empty broke off.
-func (c *Conn) transaction(e Envelope, body io.Reader, out []Outcome) {
+// it (RFC 2920 §3.1). It fills out with the replies as far as they come. Only
+// when taken is true has the end of data been answered: until then the server's
+// consent to a recipient is worth nothing.
+func (c *Conn) transaction(e Envelope, body io.Reader, out []Outcome) (taken bool) {
 	_, grouped := c.offers["PIPELINING"]
-	if c.say("%s", c.mail(e)) != nil {
-		return
-	}
-	var mail Reply
-	var err error
-	if !grouped {
-		if mail, err = c.answer(commandTime); err != nil || !mail.OK() {
-			c.refuse(mail, err, out)
-			return
-		}
-	}
-	for i, r := range e.To {
-		if c.say("%s", c.rcpt(r)) != nil {
-			return
-		}
-		if !grouped {
-			if out[i].Reply, err = c.answer(commandTime); err != nil {
-				return
-			}
-		}
-	}
 	if grouped {
-		if c.say("DATA") != nil {
-			return
+		if !c.group(e, out) {
+			return false
 		}
-		if mail, err = c.answer(commandTime); err != nil {
-			return
-		}
-		for i := range out {
-			if out[i].Reply, err = c.read(commandTime); err != nil {
-				clear(out[i:])
-				return
-			}
-		}
-		if !mail.OK() {
-			for i := range out {
-				out[i].Reply = mail
-			}
-		}
+	} else if !c.single(e, out) {
+		return false
 	}
 	accepted := slices.ContainsFunc(out, func(o Outcome) bool { return o.OK() })
-	if !accepted && !grouped {
-		c.reset()
-		return
-	}
-	if !grouped && c.say("DATA") != nil {
-		c.forget(out)
-		return
+	if !grouped {
+		if !accepted {
+			c.reset()
+			return false
+		}
+		if c.say("DATA") != nil {
+			return false
+		}
 	}
 	data, err := c.answer(dataTime)
 	switch {
 	case err != nil:
-		c.forget(out)
-		return
+		return false
 	case data.Code == 354 && !accepted:
 		// All are refused and the server still wants data: an empty message
 		// that nobody gets (RFC 2920 §3.1).
 		if c.say(".") == nil {
 			c.answer(endTime)
 		}
-		return
+		return false
 	case data.Code != 354:
 		if data.OK() { // no such answer to DATA
 			data = Reply{Code: 451, Text: "unexpected answer to DATA: " + data.String()}
 		}
 		c.settle(out, data)
 		c.reset()
-		return
+		return false
 	}
 	if err := c.data(body); err != nil {
 		c.fail(err)
 		c.nc.Close()
-		c.forget(out)
-		return
+		return false
 	}
-	c.end(out)
+	return c.end(out)
+}
+
+// single says MAIL and RCPT one after the other.
+func (c *Conn) single(e Envelope, out []Outcome) bool {
+	if c.say("%s", c.mail(e)) != nil {
+		return false
+	}
+	mail, err := c.answer(commandTime)
+	if err != nil {
+		return false
+	}
+	if !mail.OK() {
+		c.refuse(mail, out)
+		c.reset()
+		return false
+	}
+	for i, r := range e.To {
+		if c.say("%s", c.rcpt(r)) != nil {
+			return false
+		}
+		if out[i].Reply, err = c.answer(commandTime); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// group says MAIL, RCPT and DATA at once; the answer to DATA is not read yet.
+func (c *Conn) group(e Envelope, out []Outcome) bool {
+	if c.say("%s", c.mail(e)) != nil {
+		return false
+	}
+	for _, r := range e.To {
+		if c.say("%s", c.rcpt(r)) != nil {
+			return false
+		}
+	}
+	if c.say("DATA") != nil {
+		return false
+	}
+	mail, err := c.answer(commandTime)
+	if err != nil {
+		return false
+	}
+	for i := range out {
+		if out[i].Reply, err = c.read(commandTime); err != nil {
+			return false
+		}
+	}
+	if !mail.OK() {
+		c.refuse(mail, out)
+	}
+	return true
 }
 
 // mail is the MAIL command with what the server offers to know.
@@ -232,21 +257,9 @@ func (c *Conn) answer(patience time.Duration) (Reply, error) {
 }
 
 // refuse gives every recipient the answer to MAIL.
-func (c *Conn) refuse(r Reply, err error, out []Outcome) {
+func (c *Conn) refuse(r Reply, out []Outcome) {
 	for i := range out {
-		out[i] = Outcome{Reply: r, Err: err}
-	}
-	if err == nil {
-		c.reset()
-	}
-}
-
-// forget takes back what was accepted: the message did not follow.
-func (c *Conn) forget(out []Outcome) {
-	for i := range out {
-		if out[i].OK() {
-			out[i] = Outcome{Err: c.broken}
-		}
+		out[i].Reply = r
 	}
 }
 
@@ -271,19 +284,17 @@ func (c *Conn) reset() {
 // end reads what became of the data: one reply for all, with LMTP one for each
 // recipient that was accepted (RFC 2033 §4.2). A server that hangs up now may
 // have the message or not; it has to be taken as not.
-func (c *Conn) end(out []Outcome) {
+func (c *Conn) end(out []Outcome) bool {
+	if c.flush(endTime) != nil {
+		return false
+	}
 	if !c.o.LMTP {
-		r, err := c.answer(endTime)
+		r, err := c.read(endTime)
 		if err != nil {
-			c.forget(out)
-			return
+			return false
 		}
 		c.settle(out, final(r))
-		return
-	}
-	if c.flush(endTime) != nil {
-		c.forget(out)
-		return
+		return true
 	}
 	for i := range out {
 		if !out[i].OK() {
@@ -296,10 +307,11 @@ func (c *Conn) end(out []Outcome) {
 					out[k] = Outcome{Err: err}
 				}
 			}
-			return
+			break
 		}
 		out[i].Reply = final(r)
 	}
+	return true
 }
 
 // final is an answer to the end of data; 354 is none.
