@@ -124,7 +124,7 @@ func (f *Folder) lockToAdd(n int) (*lock, error) {
 func (f *Folder) addSeen(base string, dir byte, text string) uint32 {
 	f.addLine(f.head.next, "", base)
 	m := f.lines[len(f.lines)-1]
-	m.dir, m.info, m.Recent = dir, f.info(text), true
+	m.dir, m.info, m.Recent = dir, f.info([]byte(text)), true
 	m.Flags = m.info.flags
 	f.unseen--
 	if dir == inNew {

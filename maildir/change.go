@@ -71,7 +71,7 @@ func (f *Folder) change(msgs []*Message, c Change) error {
 			if now.dir == inNew {
 				f.inNew--
 			}
-			f.seenAt(i, inCur, text)
+			f.seenAt(i, inCur, f.info([]byte(text)))
 			return nil
 		})
 		if err != nil && !errors.Is(err, ErrGone) {
@@ -150,7 +150,7 @@ func (f *Folder) twins(p *pass) {
 			continue
 		}
 		m := f.lines[s.line]
-		path := sub(s.dir) + s.base + s.text
+		path := sub(s.dir) + s.base + s.info.text
 		var a, b unix.Stat_t
 		if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil || a.Ino == b.Ino {
 			continue // one file, or one that is on its way from one name to the other
@@ -159,8 +159,8 @@ func (f *Folder) twins(p *pass) {
 		if w := sizeByName(s.base, b.Size); w >= 0 {
 			clean = sized(clean, b.Size, w)
 		}
-		if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.text) == nil {
-			p.unknown = append(p.unknown, sighting{-1, s.dir, clean, s.text})
+		if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.info.text) == nil {
+			p.unknown = append(p.unknown, sighting{-1, s.dir, clean, s.info})
 		}
 	}
 }

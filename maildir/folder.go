@@ -27,6 +27,7 @@ type Folder struct {
 	head      listHead
 	lines     []*Message // UIDs strictly rising
 	exts      map[uint32]string
+	slab      []Message // room for further ones
 	index     index
 	unseen    int   // lines that were not looked for yet, at most
 	doubled   bool  // some lines have no name any more
@@ -82,19 +83,19 @@ func (f *Folder) Close() error {
 }
 
 // info takes apart what stands behind a base name; equal ones are shared.
-func (f *Folder) info(text string) *info {
-	if in := f.infos[text]; in != nil {
+func (f *Folder) info(text []byte) *info {
+	if in := f.infos[string(text)]; in != nil {
 		return in
 	}
 	if len(f.infos) > 2*len(f.lines)+1024 { // names that nobody has any more
 		f.infos = nil
 	}
-	in := parseInfo(text)
+	in := parseInfo(string(text))
 	in.keywords = f.keywords.names(in.letters)
 	if f.infos == nil {
 		f.infos = map[string]*info{}
 	}
-	f.infos[text] = in
+	f.infos[in.text] = in
 	return in
 }
 

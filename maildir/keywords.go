@@ -133,7 +133,7 @@ func (f *Folder) takeKeywords(k keywordNames) {
 	for i, m := range f.lines {
 		if m.info.letters&differ != 0 {
 			c := *m
-			c.info = f.info(m.info.text)
+			c.info = f.info([]byte(m.info.text))
 			f.lines[i] = &c
 		}
 	}

@@ -218,3 +218,15 @@ func TestAppendCopyMove(t *testing.T) {
 		t.Error(left)
 	}
 }
+
+// newText gives n octets of message.
+func newText(n int) io.Reader { return io.LimitReader(endless{}, int64(n)) }
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = "all work and no play makes jack\r\n"[i%33]
+	}
+	return len(p), nil
+}

@@ -243,7 +243,7 @@ type sighting struct {
 	line int // of the UID list, -1 for unknown ones
 	dir  byte
 	base string
-	text string // behind the base
+	info *info
 }
 
 // A pass is one reading of new, cur, and new again where need be.
@@ -323,7 +323,7 @@ func (f *Folder) read(p *pass, dir byte, again bool) error {
 		}
 		if !ok {
 			if !again || !known[string(base)] {
-				p.unknown = append(p.unknown, sighting{-1, dir, string(base), string(name[len(base):])})
+				p.unknown = append(p.unknown, sighting{-1, dir, string(base), f.info(name[len(base):])})
 			}
 			return
 		}
@@ -332,8 +332,10 @@ func (f *Folder) read(p *pass, dir byte, again bool) error {
 		}
 		p.seen[i] = min(p.seen[i]+1, 200)
 		m := f.lines[i]
-		if p.seen[i] > 1 || m.dir != dir || m.info.text != string(name[len(base):]) {
-			p.moved = append(p.moved, sighting{i, dir, m.base, string(name[len(base):])})
+		if p.seen[i] > 1 || m.dir != nowhere && (m.dir != dir || m.info.text != string(name[len(base):])) {
+			p.moved = append(p.moved, sighting{i, dir, m.base, f.info(name[len(base):])})
+		} else if m.dir == nowhere {
+			f.seenAt(i, dir, f.info(name[len(base):]))
 		}
 	})
 	p.whole = p.whole && whole
@@ -350,11 +352,11 @@ func (f *Folder) apply(p *pass, locked bool) {
 		if p.seen[s.line] > 1 {
 			// Two names for one message: mostly one file that was renamed while we read. The one that is there counts.
 			p.twice = true
-			if m.dir != nowhere && f.there(m.path()) && (m.dir == inCur || !f.there(sub(s.dir)+s.base+s.text)) {
+			if m.dir != nowhere && f.there(m.path()) && (m.dir == inCur || !f.there(sub(s.dir)+s.base+s.info.text)) {
 				continue
 			}
 		}
-		f.seenAt(s.line, s.dir, s.text)
+		f.seenAt(s.line, s.dir, s.info)
 	}
 	if p.twice && locked {
 		f.twins(p)
@@ -377,18 +379,19 @@ func (f *Folder) apply(p *pass, locked bool) {
 }
 
 // seenAt notes that a message lies there, under that name.
-func (f *Folder) seenAt(i int, dir byte, text string) {
+func (f *Folder) seenAt(i int, dir byte, in *info) {
 	m := f.lines[i]
-	if m.dir == dir && m.info.text == text {
+	if m.dir == dir && m.info == in {
 		return
 	}
-	c := *m
-	c.dir, c.info = dir, f.info(text)
-	c.Flags = c.info.flags
-	if m.dir == nowhere && dir == inNew {
-		c.Recent = true
+	if m.dir == nowhere {
+		m.Recent = dir == inNew // never shown: it may still change
+	} else {
+		c := *m
+		m = &c
+		f.lines[i] = m
 	}
-	f.lines[i] = &c
+	m.dir, m.info, m.Flags = dir, in, in.flags
 	f.changed = true
 }
 
@@ -470,17 +473,17 @@ func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
 		}
 		if !listable(s.base) {
 			clean := uniqueName()
-			if renameNew(f.dir.fd, sub(s.dir)+s.base+s.text, f.dir.fd, sub(s.dir)+clean+s.text) != nil {
+			if renameNew(f.dir.fd, sub(s.dir)+s.base+s.info.text, f.dir.fd, sub(s.dir)+clean+s.info.text) != nil {
 				continue
 			}
 			s.base = clean
 		}
-		if at, ok := f.index.find(f.lines, []byte(s.base)); ok && f.lines[at].dir != gone {
+		if at, ok := f.index.findString(f.lines, s.base); ok && f.lines[at].dir != gone {
 			continue
 		}
 		f.addLine(f.head.next, "", s.base)
 		m := f.lines[len(f.lines)-1]
-		m.dir, m.info, m.Recent = s.dir, f.info(s.text), true
+		m.dir, m.info, m.Recent = s.dir, s.info, true
 		m.Flags = m.info.flags
 		f.unseen--
 		if s.dir == inNew {
@@ -554,7 +557,7 @@ func (f *Folder) claim(lk *lock) {
 		}
 		err := renameNew(f.dir.fd, m.path(), f.dir.fd, "cur/"+m.base+text)
 		if err == nil {
-			f.seenAt(i, inCur, text)
+			f.seenAt(i, inCur, f.info([]byte(text)))
 			f.inNew--
 		}
 	}

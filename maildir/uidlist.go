@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +69,7 @@ func parseListHead(line string) (h listHead, ok bool) {
 				h.fields = append(h.fields, w)
 			}
 		}
+		h.next = max(h.next, 1)
 		return h, h.validity != 0
 	}
 	return h, false
@@ -225,13 +227,19 @@ func (x *index) add(lines []*Message) {
 	x.insert(lines[len(lines)-1].base, len(lines)-1)
 }
 
+// find gives the place of a base name in the lines.
 func (x *index) find(lines []*Message, base []byte) (int, bool) {
+	// The string lives for the length of the call only, and base does not change meanwhile.
+	return x.findString(lines, unsafe.String(unsafe.SliceData(base), len(base)))
+}
+
+func (x *index) findString(lines []*Message, base string) (int, bool) {
 	if x.slots == nil {
 		return 0, false
 	}
 	mask := uint64(len(x.slots) - 1)
-	for i := maphash.Bytes(x.seed, base) & mask; x.slots[i] != 0; i = (i + 1) & mask {
-		if at := int(x.slots[i] - 1); lines[at].base == string(base) {
+	for i := maphash.String(x.seed, base) & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if at := int(x.slots[i] - 1); lines[at].base == base {
 			return at, true
 		}
 	}
@@ -344,7 +352,7 @@ func (f *Folder) takeList(text string) {
 	used, bad := parseListLines(rest, head.version, 0, func(uid uint32, ext, base string) {
 		before := len(f.lines)
 		f.addLine(uid, ext, base)
-		if i, ok := oldIndex.find(oldLines, []byte(base)); ok && oldLines[i].UID == uid {
+		if i, ok := oldIndex.findString(oldLines, base); ok && oldLines[i].UID == uid {
 			f.lines[before] = oldLines[i]
 			if oldLines[i].dir != nowhere {
 				f.unseen--
@@ -368,15 +376,15 @@ func (f *Folder) takeList(text string) {
 
 // addLine takes in one line of the list.
 func (f *Folder) addLine(uid uint32, ext, base string) {
-	if i, ok := f.index.find(f.lines, []byte(base)); ok {
+	if i, ok := f.index.findString(f.lines, base); ok {
 		// The same file twice: it came back after it was gone. The later UID counts; the former line is
 		// dropped when the list is read or written as a whole.
 		f.lines[i] = &Message{UID: f.lines[i].UID, dir: gone, info: noInfo}
 		f.doubled = true
 		f.index.move(base, i, len(f.lines))
-		f.lines = append(f.lines, &Message{UID: uid, base: base, info: noInfo})
+		f.lines = append(f.lines, f.message(uid, base))
 	} else {
-		f.lines = append(f.lines, &Message{UID: uid, base: base, info: noInfo})
+		f.lines = append(f.lines, f.message(uid, base))
 		f.index.add(f.lines)
 	}
 	f.unseen++
@@ -389,6 +397,17 @@ func (f *Folder) addLine(uid uint32, ext, base string) {
 	f.head.next = max(f.head.next, uid+1)
 }
 
+// message makes the picture of a message of which nothing is known yet. They are made many at a time.
+func (f *Folder) message(uid uint32, base string) *Message {
+	if len(f.slab) == 0 {
+		f.slab = make([]Message, min(max(len(f.lines), 8), 256))
+	}
+	m := &f.slab[0]
+	f.slab = f.slab[1:]
+	m.UID, m.base, m.info = uid, base, noInfo
+	return m
+}
+
 // noInfo stands where nothing is known yet.
 var noInfo = &info{}
 
@@ -399,7 +418,7 @@ func (f *Folder) carryOver(old []*Message, ext map[uint32]string) {
 		if m.dir == nowhere || m.dir == gone {
 			continue
 		}
-		if _, ok := f.index.find(f.lines, []byte(m.base)); ok {
+		if _, ok := f.index.findString(f.lines, m.base); ok {
 			continue
 		}
 		if _, taken := findUID(f.lines, m.UID); !taken {
