@@ -61,6 +61,7 @@ func (o *options) files(m *job) (int, error) {
 		f, err := x.create(o, safeName(l.part.Filename(), l.part.Content, l.section))
 		switch {
 		case errors.Is(err, fs.ErrExist):
+			done = true
 			return nil // --skip-existing
 		case err != nil:
 			complain(l, status.With(status.CantCreate, err))

@@ -15,12 +15,12 @@ import (
 
 // print writes one part decoded, octet for octet; with --utf8 text in UTF-8 with LF.
 func (o *options) print(m *job) (int, error) {
-	known := true
+	known, found := true, false
 	_, err := m.parse(func(l *leaf, _ mimetree.Header) io.Writer {
 		if !strings.EqualFold(l.section, o.section) {
 			return nil
 		}
-		m.any = true
+		found = true
 		w := o.screen(l.part)
 		text, ok := io.WriteCloser(nopCloser{w}), true
 		if o.utf8 && l.part.Type == "text" {
@@ -36,13 +36,14 @@ func (o *options) print(m *job) (int, error) {
 		if !ok {
 			return nil
 		}
+		err := errors.Join(p.Close(), p.text.Close())
 		l.decoded(p.Decoder)
-		return errors.Join(p.Close(), p.text.Close())
+		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	if !m.any {
+	if m.any = found; !found {
 		return 0, status.Errorf(exitNothing, "%s: no part %s", m.name, o.section)
 	}
 	if !known {
@@ -97,6 +98,7 @@ func (o *options) raw(m *job) (int, error) {
 
 // header prints fields decoded to UTF-8, each on one line.
 func (o *options) header(m *job) (int, error) {
+	found := false
 	_, err := m.parse(func(l *leaf, h mimetree.Header) io.Writer {
 		if l.depth > 0 {
 			return nil
@@ -104,16 +106,16 @@ func (o *options) header(m *job) (int, error) {
 		if o.several {
 			fmt.Fprintf(o.out, "%s:\n", status.Clean(m.name))
 		}
-		m.any = false
 		for f := range h.All() {
 			if !o.wantsField(f) {
 				continue
 			}
-			m.any = true
+			found = true
 			fmt.Fprintf(o.out, "%s: %s\n", printable(string(f.Name)), printable(decodeField(f)))
 		}
 		return nil
 	}, func(*leaf, io.Writer) error { return nil })
+	m.any = found
 	return 0, err
 }
 
