@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 
 	"pennypost/cmd/internal/account"
@@ -55,8 +56,12 @@ func (d *desk) deliver(ctx context.Context, e *smtp.Envelope, r io.Reader) (stri
 			d.client.Log.Warn("sender is not the login's own", "user", e.User, "from", e.From, "id", e.ID)
 		}
 	}
+	from := e.From
+	if from != "" && !strings.Contains(from, "@") { // of a trusted client
+		from += "@" + d.office.Domain()
+	}
 	m := delivery.Message{
-		From:       e.From,
+		From:       from,
 		EightBit:   e.EightBit,
 		Trace:      e.Trace,
 		Submission: e.User != "" || d.trusted,

@@ -41,7 +41,7 @@ func (s *Session) data(arg string) reply {
 	}
 	attrs := []any{
 		"id", env.ID, "user", env.User, "helo", s.helo, "from", env.From, "to", recipients(env.To),
-		"size", body.size, "verdict", fmt.Sprintf("%d %s", r.code, r.status), "msg", id, "took", time.Since(start),
+		"size", body.size, "verdict", fmt.Sprintf("%d %s", r.code, r.status), "as", id, "took", time.Since(start),
 	}
 	if err != nil {
 		attrs = append(attrs, "err", err)

@@ -23,7 +23,8 @@ var (
 
 // path reads the address behind FROM: or TO: and returns it with no more
 // quoting than it needs, and what follows it. A blank before it is tolerated,
-// as every server does; so are missing brackets from who is trusted.
+// as every server does; from who is trusted so are missing brackets, and a
+// missing domain.
 //
 //	Reverse-path = Path / "<>"
 //	Forward-path = Path
@@ -35,7 +36,7 @@ func (s *Session) path(arg string, reverse bool) (addr, rest string, err error) 
 	if strings.ContainsFunc(arg, func(r rune) bool { return r > '~' }) {
 		return "", "", errUTF8
 	}
-	p := pathParser{in: arg}
+	p := pathParser{in: arg, short: s.Trusted}
 	bare := !strings.HasPrefix(arg, "<")
 	if bare && !s.Trusted && s.user == "" {
 		return "", "", errBrackets
@@ -63,7 +64,8 @@ func (s *Session) path(arg string, reverse bool) (addr, rest string, err error) 
 type pathParser struct {
 	in    string
 	at    int
-	local int // octets of the local part as it was written
+	local int  // octets of the local part as it was written
+	short bool // the domain may be missing
 	err   error
 }
 
@@ -135,6 +137,9 @@ func (p *pathParser) mailbox() string {
 	start := p.at
 	local := p.localPart()
 	p.local = p.at - start
+	if p.short && p.err == nil && p.peek() != '@' && !strings.Contains(local, "@") {
+		return local
+	}
 	p.want('@')
 	return local + "@" + p.domain()
 }

@@ -108,7 +108,7 @@ type Session struct {
 
 	NeedLogin  bool // a client has to log in before MAIL (RFC 6409 §4.3)
 	ClearLogin bool // and may do so without encryption
-	Trusted    bool // the client may write addresses without angle brackets
+	Trusted    bool // the client may leave out the brackets of an address, and its domain
 
 	// Check is asked about each recipient. nil: we take mail for it. An error
 	// may be an *Error; any other means trouble of ours.
@@ -137,7 +137,7 @@ type Session struct {
 type Envelope struct {
 	ID       string   // ours, for Received, the log and the client
 	From     string   // "" for the null reverse-path
-	To       []string // each once; "postmaster" alone is that of this host
+	To       []string // each once; "postmaster" alone is that of this host, as is any name of a trusted client's
 	Size     int64    // octets, as declared (RFC 1870 §3); 0: not
 	EightBit bool     // BODY=8BITMIME (RFC 6152 §3)
 	User     string   // who has logged in; ""
@@ -249,6 +249,10 @@ func (s *Session) turn() (r reply, wait bool) {
 func (s *Session) answer(line string) (r reply, wait bool) {
 	verb, arg, _ := strings.Cut(line, " ")
 	verb, arg = strings.ToUpper(strings.TrimRight(verb, "\t")), strings.Trim(arg, " \t")
+	if verb == "AUTH" { // its argument may be the password
+		line = verb
+	}
+	s.Log.Debug("client", "line", line)
 	c, known := commands[verb]
 	if verb != "MAIL" && verb != "RCPT" && verb != "DATA" {
 		s.junk++
@@ -309,6 +313,7 @@ func (s *Session) send(r reply) {
 		if r.status != "" {
 			text = r.status + " " + text
 		}
+		s.Log.Debug("server", "code", r.code, "line", text)
 		s.Conn.Printf("%d%s%s", r.code, sep, plain(text, 500))
 	}
 }
