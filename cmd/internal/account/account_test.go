@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,6 +312,52 @@ func TestMailPattern(t *testing.T) {
 		}
 		if o.Spool() != o.dir+"/spool" {
 			t.Error(o.Spool())
+		}
+	}
+}
+
+// A file that an editor moves aside for a moment is not missed.
+func TestFileIsAwayForAMoment(t *testing.T) {
+	o := office(t, "-- post/domains/hamburger.edu/users --\nbob:{PLAIN}hungry\n")
+	users := filepath.Join(o.dir, "domains/hamburger.edu/users")
+	if err := os.Rename(users, users+"~"); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		time.Sleep(40 * time.Millisecond)
+		if err := os.WriteFile(users, []byte("bob:{PLAIN}hungry\ncarol:\n"), 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := o.Lookup("bob"); err != nil {
+		t.Error("meanwhile:", err)
+	}
+	wg.Wait()
+	if _, err := o.Lookup("carol"); err != nil {
+		t.Error("afterwards:", err)
+	}
+	if err := os.Remove(users); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Lookup("bob"); !errors.Is(err, ErrUnknown) {
+		t.Error("gone for good:", err)
+	}
+}
+
+func TestAddressIsQuoted(t *testing.T) {
+	o := office(t, "-- post/domains/hamburger.edu/users --\nmr. smith\no\"hara\njürgen\na.b\n.c\n")
+	for name, want := range map[string]string{
+		`"Mr. Smith"@hamburger.edu`: `"mr. smith"@hamburger.edu`, `"o\"hara"@hamburger.edu`: `"o\"hara"@hamburger.edu`,
+		"jürgen": "jürgen@hamburger.edu", "a.b": "a.b@hamburger.edu", ".c": `".c"@hamburger.edu`,
+	} {
+		u, err := o.Lookup(name)
+		if err != nil || u.Address() != want {
+			t.Errorf("%s: %v, %v", name, u, err)
+			continue
+		}
+		if again, err := o.Lookup(u.Address()); err != nil || again.Name != u.Name {
+			t.Errorf("%s: %v, %v", want, again, err)
 		}
 	}
 }

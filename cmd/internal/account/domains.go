@@ -114,6 +114,9 @@ func (ds *domains) read() (*domainList, error) {
 // scan lists the folder. Domains that were there before keep what was read of them.
 func (ds *domains) scan(old *domainList) (*domainList, error) {
 	s, err := look(ds.path)
+	for try := 0; err == nil && try < 10 && s.await(); try++ {
+		s, err = look(ds.path)
+	}
 	if err != nil {
 		return nil, err
 	}

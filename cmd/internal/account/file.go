@@ -96,6 +96,9 @@ func (f *file[T]) read() (T, error) {
 	if s, err := look(f.path); old != nil && err == nil && s == old.stamp {
 		return old.value, old.err // somebody else was quicker
 	}
+	if old != nil && old.stamp.there {
+		awaitReturn(f.path)
+	}
 	data, s, err := slurp(f.path)
 	var value T
 	if err == nil {
@@ -115,6 +118,28 @@ func (f *file[T]) read() (T, error) {
 	return old.value, nil
 }
 
+// awaitReturn gives a file that has gone a moment to come back: an editor may move it
+// aside before it writes a new one, and nobody is unknown meanwhile.
+func awaitReturn(path string) {
+	for range 10 {
+		if s, err := look(path); err != nil || s.there {
+			return
+		}
+		time.Sleep(settled)
+	}
+}
+
+// await lets time pass until what a stamp tells of is settled; it returns false when
+// that is so already, or when the clocks disagree.
+func (s stamp) await() bool {
+	age := time.Since(time.Unix(0, s.mtime))
+	if !s.there || age < 0 || age >= settled {
+		return false
+	}
+	time.Sleep(settled - age)
+	return true
+}
+
 // slurp reads a whole file and the stamp that goes with what was read. A missing
 // file is empty.
 func slurp(path string) ([]byte, stamp, error) {
@@ -126,8 +151,7 @@ func slurp(path string) ([]byte, stamp, error) {
 		if before.size > fileLimit {
 			return nil, before, status.Errorf(status.Config, "%s: larger than %d octets", path, fileLimit)
 		}
-		if age := time.Since(time.Unix(0, before.mtime)); age >= 0 && age < settled && try < 10 {
-			time.Sleep(settled - age)
+		if try < 10 && before.await() {
 			continue
 		}
 		data, err := readFile(path)

@@ -112,7 +112,9 @@ func (k *keyring) list() error {
 		}
 		hosts[wild+key] = p
 	}
-	k.hosts, k.names = hosts, s
+	if k.hosts, k.names = hosts, s; fresh(s) {
+		k.names = stamp{} // a folder made right now would not change it
+	}
 	return nil
 }
 

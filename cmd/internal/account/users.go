@@ -18,8 +18,15 @@ type User struct {
 	System       bool   // one of the system's users
 }
 
-// Address returns name@domain.
-func (u *User) Address() string { return u.Name + "@" + u.Domain }
+// Address returns name@domain, with the name quoted if it is no Dot-string
+// (RFC 5321 §4.1.2, RFC 6531 §3.3).
+func (u *User) Address() string {
+	name := u.Name
+	if strings.ContainsAny(name, " \"(),;<>[]") || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "..") {
+		name = `"` + strings.ReplaceAll(name, `"`, `\"`) + `"`
+	}
+	return name + "@" + u.Domain
+}
 
 // A userTable is a users file. Only what is asked for is taken apart: a line stays
 // text until then.
