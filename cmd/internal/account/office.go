@@ -173,8 +173,9 @@ func (o *Office) Me() string {
 	return o.sys.host()
 }
 
-// Domain returns the domain of an address that names none: the one called as this
-// host is, or the only one there is; otherwise this host's name. Without a post
+// Domain returns the domain of an address that names none: the only one there is, or
+// the one that is called as this host is, or that this host's name is in; otherwise
+// this host's name. Without a post
 // office it is the name in /etc/mailname, if there is one.
 func (o *Office) Domain() string {
 	if d := o.home(); d != nil {
@@ -189,13 +190,13 @@ func (o *Office) home() *domain {
 	if err != nil || len(all) == 0 {
 		return nil
 	}
-	if me, err := domainKey(o.Me()); err == nil {
+	if len(all) == 1 {
+		return all[0]
+	}
+	for me, more := o.Me(), true; more; _, me, more = strings.Cut(me, ".") {
 		if d := o.domains.named(me); d != nil {
 			return d
 		}
-	}
-	if len(all) == 1 {
-		return all[0]
 	}
 	return nil
 }

@@ -118,9 +118,12 @@ func TestResolve(t *testing.T) {
 		{"Abuse@hamburger.edu", "bob@hamburger.edu"},
 		{"postmaster@crepes.fr", "alice@crepes.fr"},
 		{"postmaster@bücher.example", "luise@xn--bcher-kva.example"},
-		{"postmaster@empty.example", "alice@crepes.fr"},
-		{"postmaster", "alice@crepes.fr"},
-		{"bob", "unknown"}, // two domains, and the host has no name of its own among them
+		{"postmaster@empty.example", "bob@hamburger.edu"},
+		{"postmaster", "bob@hamburger.edu"},
+		{"carol", "carol@hamburger.edu"}, // the host is mail.hamburger.edu
+		{"carol@localhost", "carol@hamburger.edu"},
+		{"carol@mail.hamburger.edu", "carol@hamburger.edu"},
+		{"alice", "unknown"},
 		{"eve@example.org", "eve@example.org"},
 		{"eve@[192.0.2.1]", "eve@[192.0.2.1]"},
 		{"eve@exa mple.org", "syntax"},
