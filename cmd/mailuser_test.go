@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,6 +32,40 @@ func TestMailuserAtOnce(t *testing.T) {
 	}
 	for i := range 20 {
 		o.run(fmt.Sprintf("pass%d\n", i), "mailuser", "verify", fmt.Sprintf("u%d@crepes.fr", i))
+	}
+}
+
+// What the superuser makes for others can be reached by them: the folders belong to
+// whom the post office belongs to, the Maildirs to their users.
+func TestMailuserAsSuperuser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not the superuser")
+	}
+	o := newOffice(t)
+	if err := os.Chown(o.dir, 4711, 4712); err != nil {
+		t.Skip(err)
+	}
+	o.run("hungry\n", "mailuser", "add", "bob@hamburger.edu")
+	o.run("yummy\n", "mailuser", "add", "--uid", "4713", "--gid", "4714", "alice@hamburger.edu")
+	for path, want := range map[string]string{
+		"domains":                     "drwxr-xr-x 4711 4712",
+		"domains/hamburger.edu":       "drwxr-xr-x 4711 4712",
+		"domains/hamburger.edu/users": "-rw------- 4711 4712",
+		"boxes":                       "drwx--x--x 4711 4712",
+		"boxes/bob":                   "drwx------ 4711 4712",
+		"boxes/bob/new":               "drwx------ 4711 4712",
+		"boxes/alice":                 "drwx------ 4713 4714",
+		"boxes/alice/cur":             "drwx------ 4713 4714",
+	} {
+		fi, err := os.Stat(filepath.Join(o.dir, path))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		st := fi.Sys().(*syscall.Stat_t)
+		if got := fmt.Sprintf("%v %d %d", fi.Mode(), st.Uid, st.Gid); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func Create(dir string) (*Office, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(abs); err != nil {
+	if err := makeDir(abs, -1, -1); err != nil {
 		return nil, status.With(status.CantCreate, err)
 	}
 	return Open(abs)
@@ -239,7 +239,8 @@ func (o *Office) editable(addr string, create bool) (key string, d *domain, err 
 		return "", nil, o.notThere(&domain{name: at}, key)
 	}
 	dir := filepath.Join(o.domains.path, at)
-	if err := makeDir(dir); err != nil {
+	uid, gid := o.Owner()
+	if err := makeDir(dir, uid, gid); err != nil {
 		return "", nil, status.With(status.CantCreate, err)
 	}
 	if _, err := o.domains.all(); err != nil {
@@ -385,8 +386,9 @@ func ownLike(f *os.File, path string) error {
 	return f.Chown(int(st.Uid), int(st.Gid))
 }
 
-// makeDir makes a directory and those above it, durably.
-func makeDir(dir string) error {
+// makeDir makes a directory and those above it, durably. What the superuser makes is
+// given to uid and gid, unless they are -1.
+func makeDir(dir string, uid, gid int) error {
 	if fi, err := os.Stat(dir); err == nil {
 		if !fi.IsDir() {
 			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
@@ -395,7 +397,7 @@ func makeDir(dir string) error {
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := makeDir(parent); err != nil {
+		if err := makeDir(parent, uid, gid); err != nil {
 			return err
 		}
 	}
@@ -404,6 +406,11 @@ func makeDir(dir string) error {
 		return nil
 	case err != nil:
 		return err
+	}
+	if os.Geteuid() == 0 && uid >= 0 {
+		if err := os.Lchown(dir, uid, gid); err != nil {
+			return err
+		}
 	}
 	return syncDir(parent)
 }

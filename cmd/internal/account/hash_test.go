@@ -2,6 +2,7 @@ package account
 
 import (
 	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -160,5 +161,22 @@ func BenchmarkHash(b *testing.B) {
 				check("hungry")
 			}
 		})
+	}
+}
+
+// Dovecot lets in whom we let in.
+func TestDovecotKnowsOurHashes(t *testing.T) {
+	doveadm, err := exec.LookPath("doveadm")
+	if err != nil {
+		t.Skip("no doveadm")
+	}
+	for _, s := range Schemes() {
+		stored, err := Hash(s, "hungry")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(doveadm, "pw", "-t", stored, "-p", "hungry").CombinedOutput(); err != nil || !strings.Contains(string(out), "(verified)") {
+			t.Errorf("%s: %v: %s", stored, err, out)
+		}
 	}
 }
