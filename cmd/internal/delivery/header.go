@@ -23,6 +23,8 @@ type Header struct {
 	Mbox   string // the "From " line of an mbox before it, or ""
 	Whole  bool   // false: it was longer than 1 MiB, and more of it follows
 	gap    []byte // the empty line that ends it, if it had one
+	found  bool   // there was a field
+	mended bool   // it is that of a submission
 }
 
 // A Field is one header field (RFC 5322 §2.2).
@@ -108,7 +110,7 @@ func ReadHeader(r *bufio.Reader) (*Header, error) {
 			f := &h.Fields[len(h.Fields)-1]
 			f.Raw = append(f.Raw, text...)
 		} else {
-			h.Fields = append(h.Fields, Field{name, text})
+			h.Fields, h.found = append(h.Fields, Field{name, text}), true
 		}
 		if err == nil && text[len(text)-1] != '\n' {
 			h.Whole = false // cut at the limit
@@ -164,8 +166,9 @@ func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// Bytes is the header as it was read, the mbox line left out, with an empty
-// line behind it in any case: what follows is the body.
+// Bytes is the header as it was read, the mbox line left out. A text without
+// any field gets an empty line in front, so that all of it is body; so does what
+// follows the header of a submission.
 func (h *Header) Bytes() []byte {
 	var b []byte
 	for _, f := range h.Fields {
@@ -183,6 +186,8 @@ func (h *Header) end(b []byte) []byte {
 		return []byte("\n\n")
 	case h.gap != nil:
 		return h.gap
+	case h.found && !h.mended:
+		return nil // a line that is no field: who wrote the message may have signed it so
 	}
 	return []byte("\n")
 }
@@ -228,6 +233,7 @@ func (h *Header) add(name, body string) {
 // submit makes a message fit to be sent: what is private or ours to write is
 // taken out, and what RFC 5322 §3.6 demands is added (RFC 6409 §8).
 func (h *Header) submit(m *Message, me, id string, now time.Time) {
+	h.mended = true
 	h.drop("Bcc", "Resent-Bcc", "Return-Path", "Content-Length")
 	if m.Gateway || !h.Whole {
 		return
