@@ -178,15 +178,20 @@ func TestKilledQueueRunnersLoseNothing(t *testing.T) {
 	if out := o.run("", "mailq"); !strings.Contains(out, "empty") {
 		t.Fatalf("the queue keeps:\n%s", out)
 	}
-	// A runner that dies between the peer's 250 and its own note of it sends
-	// again: the one double that SMTP cannot avoid (RFC 5321 §6.1).
-	found := contents(t, far)
+	// A runner that dies while the peer stores a message cannot know that it has
+	// been taken, and sends it again: the one double that SMTP cannot avoid (RFC
+	// 5321 §6.1), one for each connection that a kill has cut.
+	const connections = 5
+	found, doubles := contents(t, far), 0
 	for name := range acked {
 		if found[name] == 0 {
 			t.Errorf("%s is lost", name)
-		} else if found[name] > 2 {
-			t.Errorf("%s is there %d times", name, found[name])
+		} else {
+			doubles += found[name] - 1
 		}
+	}
+	if most := 4 * rounds(t) * connections; doubles > most {
+		t.Errorf("%d doubles, %d at most cannot be avoided", doubles, most)
 	}
 }
 

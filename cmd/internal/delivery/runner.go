@@ -210,6 +210,12 @@ func (r *Runner) work(ctx context.Context, i *queue.Item) error {
 	if err := r.Post.settle(i); err != nil {
 		return err
 	}
+	// Should we be killed with the message in hand, others come first: the next
+	// host may have it without our knowing (RFC 5321 §6.1), and what kills us
+	// may be this message.
+	if err := i.Later(time.Now()); err != nil {
+		return err
+	}
 	if err := r.deliver(ctx, i); err != nil {
 		return err
 	}
@@ -223,7 +229,7 @@ func (r *Runner) work(ctx context.Context, i *queue.Item) error {
 		return i.Remove()
 	}
 	if ctx.Err() != nil {
-		return nil // nobody was asked; it stays as due as it was
+		return nil // perhaps nobody was asked: it stays due
 	}
 	tries := 1
 	for _, n := range i.Waits() {
