@@ -40,7 +40,7 @@ func (p *program) send(ctx context.Context) error {
 	body := bufio.NewReaderSize(text, 32<<10)
 	h, err := delivery.ReadHeader(body)
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	if p.fromHead && !h.Whole {
 		return &status.Error{Code: status.DataErr, Err: errors.New("the header is over 1 MiB, so -t cannot read it")}
@@ -80,7 +80,7 @@ func (p *program) send(ctx context.Context) error {
 	}
 	receipt, err := p.post.Take(ctx, m, io.MultiReader(bytes.NewReader(head), body))
 	if in.err != nil {
-		return &status.Error{Code: status.IOErr, Err: fmt.Errorf("reading the message: %w", in.err)}
+		return unreadable(in.err)
 	}
 	if err != nil {
 		return err
@@ -89,6 +89,12 @@ func (p *program) send(ctx context.Context) error {
 		return p.runner().Pass(ctx, func(e queue.Entry) bool { return slices.Contains(receipt.Queued, e.ID) })
 	}
 	return nil
+}
+
+// unreadable is what a message gets that cannot be read to its end: nobody has
+// any of it.
+func unreadable(err error) error {
+	return &status.Error{Code: status.IOErr, Err: fmt.Errorf("reading the message: %w", err)}
 }
 
 // check says whether a recipient can have mail: with an error, the sender is
