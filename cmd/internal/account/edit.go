@@ -54,10 +54,7 @@ func CheckUser(n NewUser) error {
 	if err != nil {
 		return status.Errorf(status.DataErr, "%q is %w", n.Address, ErrSyntax)
 	}
-	if _, err := localKey(local); err != nil {
-		return status.Errorf(status.DataErr, "%q cannot be the name of a user", local)
-	}
-	if strings.HasPrefix(local, "#") {
+	if _, err := userName(local, ""); err != nil || strings.HasPrefix(local, "#") {
 		return status.Errorf(status.DataErr, "%q cannot be the name of a user", local)
 	}
 	if n.Home != "" && !filepath.IsAbs(n.Home) {

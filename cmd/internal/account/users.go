@@ -22,7 +22,7 @@ type User struct {
 // (RFC 5321 §4.1.2, RFC 6531 §3.3).
 func (u *User) Address() string {
 	name := u.Name
-	if strings.ContainsAny(name, " \"(),;<>[]") || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "..") {
+	if strings.ContainsAny(name, specials) || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "..") {
 		name = `"` + strings.ReplaceAll(name, `"`, `\"`) + `"`
 	}
 	return name + "@" + u.Domain
@@ -135,6 +135,10 @@ func parseUser(text, domain string) (userLine, error) {
 	return u, nil
 }
 
+// specials would have to be quoted in an address. No user is called so: a line that
+// begins so is a slip.
+const specials = " \t\"(),;<>[]"
+
 // userName reads the first field: the name, or the whole address.
 func userName(field, domain string) (string, error) {
 	name := field
@@ -145,7 +149,7 @@ func userName(field, domain string) (string, error) {
 		name = local
 	}
 	key, err := localKey(name)
-	if err != nil {
+	if err != nil || strings.ContainsAny(name, specials) {
 		return "", fmt.Errorf("%q cannot be a user's name", field)
 	}
 	return key, nil
