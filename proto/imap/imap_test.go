@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,11 @@ import (
 	"pennypost/proto/prototest"
 	"pennypost/proto/wire"
 )
+
+func TestMain(m *testing.M) {
+	maildir.PollOnly(true) // transcripts have a clock of their own
+	os.Exit(m.Run())
+}
 
 // Transcripts whose name begins with login start with LOGIN, those with tls
 // offer STARTTLS, all others are PREAUTH.
