@@ -11,7 +11,8 @@ import (
 func (n needle) inFolded(b []byte) bool { return bytes.Contains(b, n) }
 
 // fold appends text in UTF-8 as i;unicode-casemap compares it: each character
-// as its title case, and that decomposed (RFC 5051 §2). Line ends and other
+// as its title case, and that decomposed (RFC 5051 §2); what comes out of a
+// ligature too. Line ends and other
 // blanks in a row count as one space, so that a phrase is found where a
 // paragraph was broken into lines.
 func fold(b, text []byte) []byte {
@@ -37,9 +38,9 @@ func fold(b, text []byte) []byte {
 			b = utf8.AppendRune(b, r)
 			continue
 		}
-		var one [utf8.UTFMax]byte
-		k := utf8.EncodeRune(one[:], unicode.ToTitle(r))
-		b = norm.NFKD.Append(b, one[:k]...)
+		for _, r := range norm.NFKD.String(string(unicode.ToTitle(r))) {
+			b = utf8.AppendRune(b, unicode.ToTitle(r))
+		}
 	}
 	return b
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pennypost/maildir"
 )
 
 // parse gives a parser a command with its literals.
@@ -200,7 +202,7 @@ func FuzzParser(f *testing.F) {
 			"date":    func(p *parser) { p.date() },
 			"time":    func(p *parser) { p.dateTime() },
 			"status":  func(p *parser) { p.statusAtts() },
-			"search":  func(p *parser) { (&query{v: &view{}}).key(p) },
+			"search":  func(p *parser) { (&query{v: &view{state: &maildir.State{}}}).key(p) },
 		}
 		for name, rule := range rules {
 			p := parse(s)
@@ -222,7 +224,7 @@ func FuzzParser(f *testing.F) {
 func TestDepth(t *testing.T) {
 	for _, s := range []string{strings.Repeat("(", 100000), strings.Repeat("NOT ", 100000), strings.Repeat("OR SEEN ", 100000)} {
 		p := parse(s + "SEEN")
-		(&query{v: &view{}}).key(p)
+		(&query{v: &view{state: &maildir.State{}}}).key(p)
 		if p.err == nil {
 			t.Errorf("%.20q is taken", s)
 		}
