@@ -29,12 +29,13 @@ type Folder struct {
 	exts      map[uint32]string
 	slab      []Message // room for further ones
 	index     index
-	unseen    int   // lines that were not looked for yet, at most
-	doubled   bool  // some lines have no name any more
-	list      stamp // of the file as we read it
-	listEnd   int64 // octets of it in whole lines
-	listWhole bool  // nothing follows them
-	rewrite   bool  // there is reason to write it anew
+	unseen    int    // lines that were not looked for yet, at most
+	doubled   bool   // some lines have no name any more
+	list      stamp  // of the file as we read it
+	listEnd   int64  // octets of it in whole lines
+	listTail  string // its last octets as far as listEnd
+	listWhole bool   // nothing follows them
+	rewrite   bool   // there is reason to write it anew
 
 	keywords keywordNames
 	kwStamp  stamp

@@ -221,7 +221,7 @@ func (s *Store) createFolder(name string) error {
 		if err != nil {
 			return err
 		}
-		closeQuiet(marker)
+		unix.Close(marker)
 		// Its UIDVALIDITY is given now, so that whoever asks next gets the same answer.
 		f := &Folder{dir: p, root: root}
 		if err := f.beginList(); err != nil {
@@ -390,5 +390,3 @@ func (s *Store) renameInbox(new string) error {
 }
 
 func procFD(fd int) string { return filepath.Join("/proc/self/fd", fmt.Sprint(fd)) }
-
-func closeQuiet(fd int) { unix.Close(fd) }

@@ -16,7 +16,7 @@ func FuzzUIDList(f *testing.F) {
 	f.Add("3 V5\n7 :x\n6 :y\n0 :z\n4294967295 :w\n8 \n9 :v")
 	f.Fuzz(func(t *testing.T, text string) {
 		fo := &Folder{}
-		fo.takeList(text)
+		fo.takeList(text, false)
 		last := uint32(0)
 		for _, m := range fo.lines {
 			if m.UID <= last || m.UID > maxUID || !validBase(m.base) {
@@ -43,7 +43,7 @@ func FuzzUIDList(f *testing.F) {
 		fo.head.version = 3
 		once := print(fo)
 		again := &Folder{}
-		again.takeList(string(once))
+		again.takeList(string(once), false)
 		if twice := print(again); !bytes.Equal(once, twice) || again.rewrite {
 			t.Fatalf("%q became %q", once, twice)
 		}

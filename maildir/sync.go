@@ -506,7 +506,7 @@ func (f *Folder) unadopt(fresh uint32) {
 	f.head.next = fresh
 	f.index.build(f.lines, 0)
 	f.new.read, f.cur.read = time.Time{}, time.Time{}
-	f.list, f.listEnd = stamp{}, 0 // read it again: it may have taken some of them
+	f.list, f.listEnd, f.listTail = stamp{}, 0, "" // read it again: it may have taken some of them
 }
 
 // listable tells whether a base name can stand in a line of the UID list.

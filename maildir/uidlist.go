@@ -230,7 +230,7 @@ func (x *index) add(lines []*Message) {
 // find gives the place of a base name in the lines.
 func (x *index) find(lines []*Message, base []byte) (int, bool) {
 	// The string lives for the length of the call only, and base does not change meanwhile.
-	return x.findString(lines, unsafe.String(unsafe.SliceData(base), len(base)))
+	return x.findString(lines, asString(base))
 }
 
 func (x *index) findString(lines []*Message, base string) (int, bool) {
@@ -259,20 +259,22 @@ func (f *Folder) readList() error {
 		return f.listMissing()
 	}
 	if now.ino == f.list.ino && now.size > f.listEnd && f.listEnd > 0 && !f.rewrite {
-		data, st, err := f.dir.readFile(listName, f.listEnd, maxListSize)
+		// The number of an inode may be that of another list by now: what we read last has to be there still.
+		data, st, err := f.dir.readFile(listName, f.listEnd-int64(len(f.listTail)), maxListSize)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err == nil && st.Ino == now.ino {
+		if rest, ok := strings.CutPrefix(string(data), f.listTail); err == nil && st.Ino == now.ino && ok {
 			last := uint32(0)
 			if n := len(f.lines); n > 0 {
 				last = f.lines[n-1].UID
 			}
 			fresh := len(f.lines)
-			used, bad := parseListLines(string(data), f.head.version, last, f.addLine)
+			used, bad := parseListLines(rest, f.head.version, last, f.addLine)
 			if bad == 0 && !f.doubled {
 				f.list, f.listEnd = stampOf(&st), f.listEnd+int64(used)
-				f.listWhole = used == len(data)
+				f.listWhole = used == len(rest)
+				f.listTail = tail(f.listTail + rest[:used])
 				if len(f.lines) > fresh {
 					return f.settle(&st)
 				}
@@ -287,10 +289,17 @@ func (f *Folder) readList() error {
 	if err != nil {
 		return err
 	}
+	cut := st.Ino == f.list.ino && st.Size < f.list.size
 	f.list = stampOf(&st)
-	f.takeList(string(data))
+	f.takeList(asString(data), cut)
 	return f.settle(&st)
 }
+
+// asString gives octets that nobody will change as a string, which the base names of all messages are parts of.
+func asString(data []byte) string { return unsafe.String(unsafe.SliceData(data), len(data)) }
+
+// tail gives the end of a text, enough to know it again.
+func tail(s string) string { return strings.Clone(s[max(0, len(s)-100):]) }
 
 // settle makes sure that UIDs somebody else has just written are on disk before anyone hears of them from us.
 func (f *Folder) settle(st *unix.Stat_t) error {
@@ -326,18 +335,18 @@ func (f *Folder) listMissing() error {
 	if err != nil {
 		return err
 	}
-	f.takeList(string(data))
+	f.takeList(string(data), false)
 	f.rewrite = true
 	return nil
 }
 
-// takeList reads a whole list. Messages that we know keep what we know of them.
-func (f *Folder) takeList(text string) {
+// takeList reads a whole list. Messages that we know keep what we know of them. cut says that the list is shorter than it was.
+func (f *Folder) takeList(text string, cut bool) {
 	line, rest, ok := strings.Cut(text, "\n")
 	head, good := parseListHead(line)
 	if !ok || !good {
 		// Without a header the UIDs mean nothing; but if we knew the folder, we still do.
-		f.rewrite, f.listEnd, f.listWhole = true, int64(len(text)), false
+		f.rewrite, f.listEnd, f.listWhole, f.listTail = true, int64(len(text)), false, ""
 		return
 	}
 	if f.head.validity != 0 && head.validity != f.head.validity {
@@ -360,13 +369,11 @@ func (f *Folder) takeList(text string) {
 		}
 	})
 	f.listEnd, f.listWhole = int64(len(line)+1+used), used == len(rest)
-	f.rewrite = bad > 0 || f.doubled || head.version != 3 || !f.listWhole
-	if f.head.next < oldNext { // cut off, or damaged: what it has lost, we may still know
-		f.rewrite = true
-		bad++
-		f.head.next = oldNext
-	}
-	if bad > 0 {
+	f.listTail = tail(text[:f.listEnd])
+	damaged := bad > 0 || !f.listWhole || cut || f.head.next < oldNext
+	f.rewrite = damaged || f.doubled || head.version != 3
+	f.head.next = max(f.head.next, oldNext)
+	if damaged { // what it has lost, we may still know
 		f.carryOver(oldLines, oldExt)
 	}
 	if f.doubled {
@@ -535,7 +542,7 @@ func (f *Folder) appendList(lines []*Message) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	f.list, f.listEnd = stampOf(&st), st.Size
+	f.list, f.listEnd, f.listTail = stampOf(&st), st.Size, tail(f.listTail+string(b))
 	return nil
 }
 
@@ -564,6 +571,6 @@ func (f *Folder) rewriteList() error {
 	}
 	f.head, f.lines = h, kept
 	f.index.build(f.lines, 0)
-	f.list, f.listEnd, f.listWhole, f.rewrite = st, int64(len(b)), true, false
+	f.list, f.listEnd, f.listWhole, f.rewrite, f.listTail = st, int64(len(b)), true, false, tail(string(b))
 	return nil
 }
