@@ -138,8 +138,15 @@ func TestLoginTakesTheSameTime(t *testing.T) {
 	}
 	wrong := took("bob@hamburger.edu", "wrong")
 	for _, c := range [][2]string{
-		{"eve@hamburger.edu", "wrong"}, {"carol@hamburger.edu", "wrong"}, {"locked@hamburger.edu", "!"}, {"eve@nowhere.example", "wrong"},
-		{"eve@empty.example", "wrong"}, {"eve", "wrong"}, {"../etc/passwd", "x"}, {"bob@hamburger.edu", ""}, {"bob@hamburger.edu", "hungry\x00"},
+		{"eve@hamburger.edu", "wrong"},
+		{"carol@hamburger.edu", "wrong"},
+		{"locked@hamburger.edu", "!"},
+		{"eve@nowhere.example", "wrong"},
+		{"eve@empty.example", "wrong"},
+		{"eve", "wrong"},
+		{"../etc/passwd", "x"},
+		{"bob@hamburger.edu", ""},
+		{"bob@hamburger.edu", "hungry\x00"},
 	} {
 		if _, stored, err := o.credentials(c[0]); c[0] != "bob@hamburger.edu" && (!errors.Is(err, ErrUnknown) || !strings.HasPrefix(cmp.Or(stored, dummy), "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$")) {
 			t.Errorf("%q is compared with %q, %v", c, stored, err)
@@ -312,7 +319,7 @@ func TestMailPattern(t *testing.T) {
 		{"mailbox /srv/100%%/%n/Maildir/", "/srv/100%/bob/Maildir"},
 	} {
 		o := office(t, "-- post/mail --\nspool  spool\n"+c[0]+"\n-- post/domains/hamburger.edu/users --\nbob\ncarol:::::/home/carol::userdb_mail=maildir:~/Maildir x=y\n")
-		if u, err := o.Lookup("bob"); err != nil || u.Maildir != strings.Replace(c[1], "POST", o.dir, 1) {
+		if u, err := o.Lookup("bob"); err != nil || u.Maildir != strings.Replace(c[1], "POST", o.Dir(), 1) {
 			t.Errorf("%s: %v, %v", c[0], u, err)
 		}
 		if u, err := o.Lookup("carol"); err != nil || u.Maildir != "/home/carol/Maildir" {
