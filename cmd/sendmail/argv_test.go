@@ -5,7 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,3 +221,29 @@ func TestHelp(t *testing.T) {
 }
 
 func newSmallReader(s string) *bufio.Reader { return bufio.NewReaderSize(strings.NewReader(s), 16) }
+
+// The manual names every option, and no other.
+func TestManual(t *testing.T) {
+	text, err := os.ReadFile("../../man/sendmail.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[byte]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\.It Fl (\w)(?: |$)`).FindAllStringSubmatch(string(text), -1) {
+		told[m[1][0]] = true
+	}
+	_, ignored, _ := strings.Cut(string(text), "know other mailers,\n.Fl ")
+	ignored, _, _ = strings.Cut(ignored, "\n")
+	for letter := range strings.SplitSeq(ignored, " , ") {
+		told[letter[0]] = true
+	}
+	known := map[byte]bool{}
+	for _, o := range options {
+		if o.letter != 'M' {
+			known[o.letter] = true
+		}
+	}
+	if !maps.Equal(known, told) {
+		t.Errorf("options %q\nmanual  %q", slices.Sorted(maps.Keys(known)), slices.Sorted(maps.Keys(told)))
+	}
+}

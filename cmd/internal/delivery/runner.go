@@ -83,46 +83,40 @@ func (r *Runner) Try(ctx context.Context, id string) error {
 }
 
 // Run works on the queue until ctx ends: each message when it is due, a new one
-// at once. The directory is looked at each interval.
+// at once. The directory is looked at each interval, and each second at least.
 func (r *Runner) Run(ctx context.Context, interval time.Duration) error {
 	q, err := r.Post.Queue()
 	if err != nil {
 		return err
 	}
+	interval = min(interval, time.Second)
 	r.active = map[string]bool{}
 	defer r.hangUp()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	seats := make(chan struct{}, or(r.Workers, 20))
 	done := make(chan struct{}, 1) // somebody has finished: there is room again
-	var list []queue.Entry
-	var seen, cleaned, listed time.Time
+	var l lister
+	var cleaned time.Time
 	for {
 		now := time.Now()
 		if now.Sub(cleaned) >= time.Hour {
 			r.clean(q)
 			cleaned = now
 		}
-		// The time stamp of a directory moves in jiffies: a change right after
-		// one is only seen by looking again.
-		if changed, err := q.Changed(); err != nil {
-			r.log().Error("cannot look at the queue", "err", err)
-		} else if !changed.Equal(seen) || listed.Sub(changed) < 2*time.Second {
-			if list, err = q.List(); err != nil {
-				r.log().Error("cannot read the queue", "err", err)
-			} else {
-				seen, listed = changed, now
-			}
+		if err := l.look(q, now); err != nil {
+			r.log().Error("cannot read the queue", "err", err)
 		}
-		for _, e := range list {
-			if e.Due.After(now) {
-				break // they are in order
-			}
+		full := false
+		for !full && len(l.list) > 0 && !l.list[0].Due.After(now) {
+			e := l.list[0]
 			if e.Held || !r.claim(e.ID) {
+				l.list = l.list[1:]
 				continue
 			}
 			select {
 			case seats <- struct{}{}:
+				l.list = l.list[1:]
 				wg.Go(func() {
 					r.try(ctx, q, e)
 					r.unclaim(e.ID)
@@ -132,26 +126,54 @@ func (r *Runner) Run(ctx context.Context, interval time.Duration) error {
 					default:
 					}
 				})
-				continue
 			default:
 				r.unclaim(e.ID)
+				full = true
 			}
-			break
+		}
+		var room <-chan struct{}
+		if full {
+			room = done
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-done:
-			// More may be due; what was just done has another name or none.
-			list, seen = nil, time.Time{}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(min(interval, 20*time.Millisecond)):
-			}
-		case <-time.After(min(interval, time.Second)):
+		case <-room:
+		case <-time.After(interval):
 		}
 	}
+}
+
+// A lister keeps a picture of the queue. A new one is made when the directory
+// has changed, but not so often that making it is all we do.
+type lister struct {
+	list   []queue.Entry // what has not been tried of the picture
+	seen   time.Time     // the directory's mark in it
+	at     time.Time     // when it was made
+	cost   time.Duration // of making it
+	closed bool          // the mark will tell of every later change
+}
+
+func (l *lister) look(q *queue.Queue, now time.Time) error {
+	if now.Sub(l.at) < 10*l.cost {
+		return nil
+	}
+	changed, err := q.Changed()
+	if err != nil {
+		return err
+	}
+	if l.closed && changed.Equal(l.seen) {
+		return nil
+	}
+	list, err := q.List()
+	if err != nil {
+		return err
+	}
+	// The time stamp of a directory moves in jiffies: a change right after one
+	// is only seen by looking again.
+	l.list, l.seen, l.at, l.cost = list, changed, now, time.Since(now)
+	l.closed = now.Sub(changed) > 2*time.Second
+	return nil
 }
 
 func (r *Runner) claim(id string) bool {
