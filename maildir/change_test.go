@@ -1,0 +1,311 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func files(t testing.TB, s *Store, sub string) (list []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(s.Path(), sub))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
+}
+
+func TestFlagsInNames(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change Change
+		want   string
+	}{
+		{"new/a", Change{Add: Seen}, "a:2,S"},
+		{"new/a:2,P", Change{Add: Trashed | Draft}, "a:2,DPT"},
+		{"cur/a", Change{Add: Seen}, "a:2,S"},
+		{"cur/a:2,", Change{Add: Flagged | Seen | Replied}, "a:2,FRS"},
+		{"cur/a:2,FS", Change{Remove: Seen}, "a:2,F"},
+		{"cur/a:2,FSXab,more,yet", Change{Remove: Seen, Add: Replied}, "a:2,FRXab,more,yet"},
+		{"cur/a:2,S", Change{Add: Seen}, "a:2,S"},
+		{"cur/a:2,PSa", Change{Replace: true, Add: Flagged}, "a:2,FP"},
+		{"cur/a:1,old", Change{Add: Seen}, "a:2,S"},
+		{"cur/a:2,S", Change{AddKeywords: []string{"One", "Two", "one"}}, "a:2,Sab"},
+		{"cur/a:2,Sc", Change{AddKeywords: []string{"New"}}, "a:2,Sac"},
+		{"cur/a:2,Sac", Change{RemoveKeywords: []string{"unknown-2", "never"}}, "a:2,Sa"},
+	} {
+		s := newStore(t)
+		put(t, s, tt.name, "x\n")
+		f := open(t, s, "INBOX")
+		if err := f.Store(look(t, f, false).Messages, tt.change); err != nil {
+			t.Error(err)
+		}
+		if got := files(t, s, "cur"); !slices.Equal(got, []string{tt.want}) {
+			t.Errorf("%s %+v: %q", tt.name, tt.change, got)
+		}
+		if n := len(look(t, f, false).Messages); n != 1 || len(files(t, s, "new")) != 0 {
+			t.Error(n)
+		}
+	}
+}
+
+func TestKeywords(t *testing.T) {
+	s := newStore(t)
+	put(t, s, keywordsName, "1 $Forwarded\n0 Work\n")
+	put(t, s, "cur/a:2,Sabz", "x\n")
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	if got := st.Messages[0].Keywords(); !slices.Equal(got, []string{"Work", "$Forwarded", "unknown-25"}) {
+		t.Error(got)
+	}
+	before, err := os.Stat(filepath.Join(s.Path(), keywordsName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var more []string
+	for i := range 24 { // "z" has no name, but is in use
+		more = append(more, fmt.Sprint("k", i))
+	}
+	err = f.Store(st.Messages, Change{AddKeywords: more})
+	if !errors.Is(err, ErrKeywords) {
+		t.Error(err)
+	}
+	if got := get(t, s, keywordsName); got != "1 $Forwarded\n0 Work\n" {
+		t.Errorf("%q", got)
+	}
+	if err := f.Store(st.Messages, Change{AddKeywords: more[:23]}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(filepath.Join(s.Path(), keywordsName))
+	if err != nil || after.ModTime().Unix() <= before.ModTime().Unix() {
+		t.Error("Dovecot would not see the new names")
+	}
+	st = look(t, f, false)
+	if m := st.Messages[0]; len(m.Keywords()) != 26 || !m.HasKeyword("K22") || len(st.Keywords) != 25 {
+		t.Error(m.Keywords(), st.Keywords)
+	}
+	// Another session learns the names; when a letter gets its name later, the message's picture changes.
+	g := open(t, s, "INBOX")
+	other := look(t, g, false)
+	put(t, s, keywordsName, get(t, s, keywordsName)+"25 Late\n")
+	now := look(t, g, false)
+	if !now.Messages[0].HasKeyword("Late") || other.Messages[0].HasKeyword("Late") {
+		t.Error(now.Messages[0].Keywords())
+	}
+	for _, bad := range []string{"", "a b", "a]\n", "(", `\Seen`, strings.Repeat("x", 256)} {
+		if err := f.Store(st.Messages, Change{AddKeywords: []string{bad}}); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+// Two files under one base name: a message each.
+func TestTwins(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "new/a", "one\n")
+	f := open(t, s, "INBOX")
+	look(t, f, false)
+	put(t, s, "cur/a:2,S", "two\n")
+	st := look(t, f, true)
+	if len(st.Messages) != 2 || st.Messages[0].Key() != "a" || st.Messages[0].UID != 1 {
+		t.Fatal(keys(st))
+	}
+	got := []string{read(t, f, st.Messages[0]), read(t, f, st.Messages[1])}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"one\n", "two\n"}) {
+		t.Error(got)
+	}
+	// Two links to one file are on their way from one name to the other: one message.
+	if err := os.Link(filepath.Join(s.Path(), "cur", files(t, s, "cur")[0]), filepath.Join(s.Path(), "cur", strings.SplitN(files(t, s, "cur")[0], ":", 2)[0]+":2,T")); err != nil {
+		t.Fatal(err)
+	}
+	if now := look(t, f, false); !slices.Equal(uids(now), uids(st)) {
+		t.Error(keys(now))
+	}
+}
+
+// Others rename, move to cur, remove; a session follows.
+func TestOthersTouchIt(t *testing.T) {
+	s := newStore(t)
+	name := deliver(t, s, "x\n")
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	mv := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(filepath.Join(s.Path(), from), filepath.Join(s.Path(), to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mv("new/"+name, "cur/"+name)
+	if read(t, f, st.Messages[0]) != "x\n" { // without a Sync
+		t.Error("lost")
+	}
+	mv("cur/"+name, "cur/"+name+":2,RS")
+	if n, err := f.Size(st.Messages[0]); n != 3 || err != nil {
+		t.Error(n, err)
+	}
+	now := look(t, f, false)
+	if now.Messages[0].Flags != Replied|Seen || now.Messages[0].UID != 1 || st.Messages[0].Flags != 0 {
+		t.Error(now.Messages[0])
+	}
+	os.Remove(filepath.Join(s.Path(), "cur", name+":2,RS"))
+	if err := f.Store(st.Messages, Change{Add: Seen}); err != nil {
+		t.Error(err)
+	}
+	if err := f.Expunge(st.Messages); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.Date(st.Messages[0]); !errors.Is(err, ErrGone) {
+		t.Error(err)
+	}
+	if n := len(look(t, f, false).Messages); n != 0 {
+		t.Error(n)
+	}
+}
+
+// Our own renames do not make us read cur again, and somebody else's among them are seen a little later.
+func TestOwnRenames(t *testing.T) {
+	s := newStore(t)
+	for i := range 20 {
+		put(t, s, fmt.Sprintf("cur/%d.a:2,", i), "x\n")
+	}
+	old := time.Now().Add(-time.Hour)
+	os.Chtimes(filepath.Join(s.Path(), "cur"), old, old)
+	os.Chtimes(filepath.Join(s.Path(), "new"), old, old)
+	f := open(t, s, "INBOX")
+	st := look(t, f, true)
+	begun := f.cur.read
+	for i := range 10 {
+		if err := f.Store(st.Messages[i:i+1], Change{Add: Seen}); err != nil {
+			t.Fatal(err)
+		}
+		st = look(t, f, true)
+		if st.Messages[i].Flags != Seen {
+			t.Error(i)
+		}
+	}
+	if f.cur.read != begun {
+		t.Error("cur was read again")
+	}
+	// Hidden behind our own change, as if it had come between two of our system calls.
+	os.Rename(filepath.Join(s.Path(), "cur/15.a:2,"), filepath.Join(s.Path(), "cur/15.a:2,F"))
+	f.cur.stamp, _ = f.dir.stamp("cur")
+	if look(t, f, true).Messages[15].Flags != 0 {
+		t.Error("the test is wrong")
+	}
+	time.Sleep(ownRescan + 10*time.Millisecond)
+	if look(t, f, true).Messages[15].Flags != Flagged {
+		t.Error("somebody else's change was not seen")
+	}
+}
+
+// On a full disk nothing is torn, mail can be removed, and service goes on when there is room again.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,nr_inodes=200"); err != nil {
+		t.Skip(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	s, err := Create(filepath.Join(dir, "Maildir"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	f := open(t, s, "INBOX")
+	if _, err := f.Append(AppendOptions{}, strings.NewReader(text("first"))); err != nil {
+		t.Fatal(err)
+	}
+	st := look(t, f, true)
+	for _, full := range []string{"blocks", "inodes"} {
+		for i := 0; ; i++ {
+			data := ""
+			if full == "blocks" {
+				data = strings.Repeat("x", 4096)
+			}
+			if os.WriteFile(filepath.Join(dir, fmt.Sprint("fill", i)), []byte(data), 0o600) != nil {
+				break
+			}
+		}
+		if full == "blocks" {
+			os.Remove(filepath.Join(dir, "fill0")) // one block for the message's beginning
+		}
+		d, err := s.Deliver(DeliverOptions{})
+		if err == nil {
+			_, err = io.Copy(d, newText(60000))
+			if err == nil {
+				_, err = d.Commit()
+			}
+			d.Abort()
+		}
+		if !noRoom(err) {
+			t.Errorf("%s: deliver: %v", full, err)
+		}
+		if _, err := f.Append(AppendOptions{}, newText(60000)); !noRoom(err) {
+			t.Errorf("%s: append: %v", full, err)
+		}
+		if len(files(t, s, "tmp")) > 0 {
+			t.Error(files(t, s, "tmp"))
+		}
+		if now := look(t, f, true); len(now.Messages) != len(st.Messages) {
+			t.Errorf("%s: %v", full, keys(now))
+		}
+		if err := f.Store(st.Messages, Change{Add: Seen}); err != nil {
+			t.Errorf("%s: store: %v", full, err)
+		}
+		if err := f.Expunge(st.Messages); err != nil {
+			t.Errorf("%s: expunge: %v", full, err)
+		}
+		fill, _ := filepath.Glob(filepath.Join(dir, "fill*"))
+		for _, name := range fill {
+			os.Remove(name)
+		}
+		if _, err := f.Append(AppendOptions{}, strings.NewReader(text("again"))); err != nil {
+			t.Errorf("%s: afterwards: %v", full, err)
+		}
+		st = look(t, f, true)
+		if len(st.Messages) != 1 {
+			t.Errorf("%s: %v", full, keys(st))
+		}
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := newStore(t)
+	f := open(t, s, "INBOX")
+	deliver(t, s, "x\n")
+	st := look(t, f, false)
+	s.Close()
+	look(t, f, true) // the folder goes on
+	f.Close()
+	f.Close()
+	if _, err := f.Sync(SyncOptions{}); !errors.Is(err, fs.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := f.Reader(st.Messages[0]); !errors.Is(err, fs.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := f.Append(AppendOptions{}, strings.NewReader("")); !errors.Is(err, fs.ErrClosed) {
+		t.Error(err)
+	}
+	if err := f.Store(st.Messages, Change{}); !errors.Is(err, fs.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := s.OpenFolder("INBOX"); !errors.Is(err, fs.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := s.Deliver(DeliverOptions{}); !errors.Is(err, fs.ErrClosed) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,171 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func hostname(t testing.TB) string {
+	t.Helper()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
+// deadPID gives the number of a process that has just ended.
+func deadPID(t testing.TB) int {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+func TestLockExcludes(t *testing.T) {
+	s := newStore(t)
+	root, err := s.dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.close()
+	other, err := Open(s.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	n := 0
+	var wg sync.WaitGroup
+	for i := range 8 {
+		p := []*place{root, other.root}[i%2]
+		wg.Go(func() {
+			for range 50 {
+				l, err := p.lock()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				content := get(t, s, lockName)
+				if want := fmt.Sprintf("%d:%s", os.Getpid(), hostname(t)); content != want {
+					t.Errorf("%q", content)
+				}
+				n++
+				l.release()
+			}
+		})
+	}
+	wg.Wait()
+	if n != 400 {
+		t.Error(n)
+	}
+	if len(turns.of) != 0 {
+		t.Error("turns are left")
+	}
+	if _, err := os.Stat(filepath.Join(s.Path(), lockName)); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestLockOfTheDead(t *testing.T) {
+	host := hostname(t)
+	for name, lock := range map[string]struct {
+		content string
+		age     time.Duration
+		waits   bool
+	}{
+		"dead process":              {fmt.Sprintf("%d:%s", deadPID(t), host), 0, false},
+		"our own number":            {fmt.Sprintf("%d:%s", os.Getpid(), host), 0, false},
+		"number used again":         {fmt.Sprintf("%d:%s", os.Getppid(), host), 110 * time.Second, false},
+		"without an owner":          {"", 10 * time.Second, false},
+		"other host, long ago":      {"1:elsewhere", 3 * time.Minute, false},
+		"alive, but long untouched": {fmt.Sprintf("1:%s", host), 3 * time.Minute, false},
+		"alive":                     {fmt.Sprintf("1:%s", host), 0, true},
+		"other host":                {"1:elsewhere", 0, true},
+		"being written":             {"", 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			put(t, s, lockName, lock.content)
+			at := time.Now().Add(-lock.age)
+			os.Chtimes(filepath.Join(s.Path(), lockName), at, at)
+			if name == "number used again" {
+				if began, ok := processAge(os.Getppid()); !ok || began > 100*time.Second {
+					t.Skip("the parent is too old for this test")
+				}
+			}
+			deliver(t, s, "x\n") // takes no lock
+			f := open(t, s, "INBOX")
+			done := make(chan time.Duration)
+			begun := time.Now()
+			go func() {
+				f.Sync(SyncOptions{})
+				done <- time.Since(begun)
+			}()
+			select {
+			case d := <-done:
+				if lock.waits || d > time.Second {
+					t.Errorf("after %v", d)
+				}
+			case <-time.After(1500 * time.Millisecond):
+				if !lock.waits {
+					t.Error("still waiting")
+				}
+				os.Remove(filepath.Join(s.Path(), lockName))
+				<-done
+			}
+		})
+	}
+}
+
+// A process's age is told from /proc; ours began not long ago.
+func TestProcessAge(t *testing.T) {
+	if d, ok := processAge(os.Getpid()); !ok || d < -time.Second || d > time.Hour {
+		t.Error(d, ok)
+	}
+	if d, ok := processAge(1); !ok || d < time.Second {
+		t.Error(d, ok)
+	}
+}
+
+// Where files without a name cannot be made, the lock is made by link.
+func TestLockIsWhole(t *testing.T) {
+	s := newStore(t)
+	root, err := s.dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.close()
+	stop := make(chan bool)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			data, err := os.ReadFile(filepath.Join(s.Path(), lockName))
+			if err == nil && !strings.HasSuffix(string(data), ":"+hostname(t)) {
+				t.Errorf("a lock says %q", data)
+			}
+		}
+	})
+	for range 200 {
+		l, err := root.lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.release()
+	}
+	close(stop)
+	wg.Wait()
+}
