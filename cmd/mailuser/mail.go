@@ -18,7 +18,7 @@ import (
 func makeMaildir(o *account.Office, u *account.User) error {
 	uid, gid := o.Owner()
 	if err := makeAbove(u.Maildir, uid, gid); err != nil {
-		return status.With(status.CantCreate, err)
+		return status.Made(err)
 	}
 	if u.UID >= 0 {
 		uid = u.UID
@@ -28,7 +28,7 @@ func makeMaildir(o *account.Office, u *account.User) error {
 	}
 	s, err := maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid})
 	if err != nil {
-		return status.With(status.CantCreate, err)
+		return status.Made(err)
 	}
 	return s.Close()
 }
@@ -101,5 +101,5 @@ func purge(o *account.Office, u *account.User) error {
 			return status.Errorf(status.NoPerm, "%s is removed, but %s is not a Maildir", u.Address(), u.Maildir)
 		}
 	}
-	return status.With(status.CantCreate, os.RemoveAll(u.Maildir))
+	return status.Made(os.RemoveAll(u.Maildir))
 }

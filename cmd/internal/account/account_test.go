@@ -197,6 +197,30 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 	}
 }
 
+// ü may come as one character or as two.
+func TestPasswordInEveryForm(t *testing.T) {
+	const one, two = "h\u00fcngry", "hu\u0308ngry"
+	stored, err := Hash("SHA256-CRYPT", two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := office(t, "-- post/domains/hamburger.edu/users --\nours:"+stored+"\ntheirs:{PLAIN}"+two+"\n")
+	for _, c := range []struct {
+		name, password string
+		want           error
+	}{
+		{"ours", one, nil},
+		{"ours", two, nil},
+		{"ours", "hungry", ErrRefused},
+		{"theirs", two, nil},
+		{"theirs", one, ErrRefused}, // as it was written
+	} {
+		if _, err := o.Login(c.name, c.password); !errors.Is(err, c.want) {
+			t.Errorf("%s %+q: %v, want %v", c.name, c.password, err, c.want)
+		}
+	}
+}
+
 // A file is read again when it changes; a bad one changes nothing and is told of once.
 func TestFilesAreReadAgain(t *testing.T) {
 	var said bytes.Buffer

@@ -40,7 +40,7 @@ func Create(dir string) (*Office, error) {
 		return nil, err
 	}
 	if err := makeDir(abs, -1, -1); err != nil {
-		return nil, status.With(status.CantCreate, err)
+		return nil, status.Made(err)
 	}
 	return Open(abs)
 }
@@ -238,7 +238,7 @@ func (o *Office) editable(addr string, create bool) (key string, d *domain, err 
 	dir := filepath.Join(o.domains.path, at)
 	uid, gid := o.Owner()
 	if err := makeDir(dir, uid, gid); err != nil {
-		return "", nil, status.With(status.CantCreate, err)
+		return "", nil, status.Made(err)
 	}
 	if _, err := o.domains.all(); err != nil {
 		return "", nil, err
@@ -297,7 +297,7 @@ func (o *Office) edit(d *domain, change func(lines []string) ([]string, error)) 
 	if _, err := parseUsers(path, d.name, fresh); err != nil {
 		return err
 	}
-	return status.With(status.CantCreate, replace(path, fresh))
+	return status.Made(replace(path, fresh))
 }
 
 // lock keeps other edits of the folder away until unlock is called. The lock is the

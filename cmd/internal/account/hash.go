@@ -20,6 +20,7 @@ import (
 	"github.com/go-crypt/crypt/algorithm/bcrypt"
 	"github.com/go-crypt/crypt/algorithm/scrypt"
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
+	"golang.org/x/text/unicode/norm"
 )
 
 // DefaultScheme is what a new password is stored as, unless another is asked for.
@@ -249,11 +250,13 @@ func CheckPassword(password string) error {
 	return nil
 }
 
-// Hash makes the text of a password field, "{SCHEME}hash".
+// Hash makes the text of a password field, "{SCHEME}hash", of the password in NFC
+// (RFC 8265 §4.2).
 func Hash(scheme, password string) (string, error) {
 	if err := CheckPassword(password); err != nil {
 		return "", err
 	}
+	password = norm.NFC.String(password)
 	scheme = strings.ToUpper(strings.Trim(scheme, "{}"))
 	var h algorithm.Hash
 	var err error

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
 
@@ -53,6 +54,7 @@ type Office struct {
 	domains domains
 	good    good
 	hash    chan struct{} // one token for each password check that may run at once
+	tidying atomic.Bool   // memory of password checks is about to be given back
 
 	mu      sync.Mutex
 	authors map[string]*file[credentials] // the files that auth= names

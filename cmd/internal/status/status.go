@@ -62,6 +62,15 @@ func With(code int, err error) error {
 	return &Error{Code: code, Err: err}
 }
 
+// Made gives an error in making a file the status [CantCreate], unless it has one or
+// the reason may pass, as a full disk may.
+func Made(err error) error {
+	if err == nil || Code(err) == TempFail {
+		return err
+	}
+	return With(CantCreate, err)
+}
+
 // Code returns the exit status for err: 0 for nil, an [Error]'s own, or what the
 // system's error tells. A full disk is a reason to try again later. Only what
 // nobody foresaw is [Software].
