@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -390,4 +391,35 @@ func TestAllowLF(t *testing.T) {
 			t.Errorf("ReadLine = %q, %v, want %q, %v", line, err, want.line, want.err)
 		}
 	}
+}
+
+// A client that is silent costs its buffer for lines and little else, also
+// after it has sent a message and heard a reply.
+func TestSilentClientIsCheap(t *testing.T) {
+	text := "EHLO a\r\n" + strings.Repeat("x", 3*large) + "\r\n.\r\n"
+	const n = 200
+	conns := make([]*Conn, n)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range conns {
+		h := &heard{in: []byte(text), chunk: 1 << 20}
+		c := New(h, 100, time.Minute)
+		c.ReadLine()
+		c.Printf("250 ok")
+		if _, err := io.Copy(io.Discard, c.Undotted()); err != nil {
+			t.Fatal(err)
+		}
+		c.Printf("250 ok")
+		c.Peek() // the end of the input
+		h.in, h.out = nil, bytes.Buffer{}
+		conns[i] = c
+	}
+	runtime.GC()
+	runtime.GC() // a pool gives back at the second
+	runtime.ReadMemStats(&after)
+	if each := (after.HeapAlloc - before.HeapAlloc) / n; after.HeapAlloc > before.HeapAlloc && each > 6<<10 {
+		t.Errorf("%d octets each", each)
+	}
+	runtime.KeepAlive(conns)
 }
