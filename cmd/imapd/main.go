@@ -14,6 +14,7 @@ import (
 
 	"pennypost/cmd/internal/account"
 	"pennypost/cmd/internal/daemon"
+	"pennypost/cmd/internal/guard"
 	"pennypost/cmd/internal/status"
 	"pennypost/cmd/internal/version"
 	"pennypost/maildir"
@@ -64,13 +65,14 @@ type server struct {
 	office  *account.Office
 	maxSize int64
 	tag     string // of the LOGIN that the launcher has heard (IMAPLOGINTAG)
+	guesses guard.Guard
 }
 
 // serve holds one conversation.
 func (s *server) serve(ctx context.Context, c *daemon.Client) {
 	session := &imap.Session{
 		Conn:      wire.New(c.Conn, 8192, c.Idle),
-		Login:     s.login,
+		Login:     func(name, password string) (*imap.User, error) { return s.login(ctx, c.Peer, name, password) },
 		TLS:       c.TLS,
 		Cleartext: c.Cleartext,
 		MaxSize:   s.maxSize,
@@ -94,9 +96,13 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 }
 
 // login opens the mail of a user.
-func (s *server) login(name, password string) (*imap.User, error) {
+func (s *server) login(ctx context.Context, peer, name, password string) (*imap.User, error) {
+	if err := s.guesses.Wait(ctx, peer); err != nil {
+		return nil, err
+	}
 	u, err := s.office.Login(name, password)
 	if errors.Is(err, account.ErrRefused) {
+		s.guesses.Failed(peer)
 		return nil, imap.ErrRefused
 	}
 	if err != nil {

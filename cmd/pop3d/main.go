@@ -10,6 +10,7 @@ import (
 
 	"pennypost/cmd/internal/account"
 	"pennypost/cmd/internal/daemon"
+	"pennypost/cmd/internal/guard"
 	"pennypost/maildir"
 	"pennypost/proto/pop3"
 	"pennypost/proto/wire"
@@ -42,6 +43,9 @@ func serve(c *cli.Context) error {
 	})
 }
 
+// guesses slows down who tries passwords in session after session.
+var guesses guard.Guard
+
 // converse holds one session for a client.
 func converse(ctx context.Context, c *daemon.Client, office *account.Office) {
 	s := &pop3.Session{
@@ -51,8 +55,12 @@ func converse(ctx context.Context, c *daemon.Client, office *account.Office) {
 		Idle:      c.Idle,
 		Log:       c.Log,
 		Login: func(name, password string) (*maildir.Store, error) {
+			if err := guesses.Wait(ctx, c.Peer); err != nil {
+				return nil, err
+			}
 			u, err := office.Login(name, password)
 			if errors.Is(err, account.ErrRefused) {
+				guesses.Failed(c.Peer)
 				return nil, pop3.ErrRefused
 			}
 			if err != nil {

@@ -27,7 +27,7 @@ func (d *desk) login(ctx context.Context, name, password string) (string, error)
 	}
 	u, err := d.office.Login(name, password)
 	if errors.Is(err, account.ErrRefused) {
-		d.guard.Failed(ctx, d.client.Peer)
+		d.guard.Failed(d.client.Peer)
 		return "", &smtp.Error{Code: 535, Status: "5.7.8", Text: err.Error()}
 	}
 	if err != nil {

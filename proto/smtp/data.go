@@ -47,7 +47,7 @@ func (s *Session) data(arg string) reply {
 		attrs = append(attrs, "err", err)
 	}
 	level := slog.LevelInfo
-	if r.code == 451 {
+	if r.code/100 == 4 && r.code != 421 { // trouble of ours
 		level = slog.LevelError
 	}
 	s.Log.Log(s.ctx, level, "message", attrs...)

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"time"
 
 	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
@@ -121,13 +122,16 @@ func decode(text string) ([]byte, bool) {
 	return p, err == nil && len(p) > 0
 }
 
-// noLogin refuses a password, and the client after some of them.
+// noLogin refuses a password, slower each time, and the client after some of
+// them.
 func (s *Session) noLogin(err error) reply {
 	if errors.Is(err, sasl.ErrAuthzid) {
 		err = &Error{Code: 535, Status: "5.7.8", Text: "that is somebody else", Err: err}
 	}
 	r := refuse(err, say(454, "4.7.0", "trouble here; try again later"))
-	if s.failed++; s.failed >= maxFailed {
+	s.failed++
+	s.pause(time.Duration(s.failed) * time.Second)
+	if s.failed >= maxFailed {
 		s.state = over
 		return say(421, "4.7.0", "too many failed logins")
 	}

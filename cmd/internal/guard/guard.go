@@ -1,5 +1,5 @@
-// Package guard slows down who guesses passwords: it counts failed logins by
-// the client's address and says how long the next one has to wait.
+// Package guard slows down who guesses passwords from session to session: it
+// counts failed logins by the client's address, and makes the next one wait.
 package guard
 
 import (
@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	free   = 10               // failures of an address within a minute that cost nothing but the first pause
-	window = time.Minute      // in which one failure is forgiven per window/free
-	pause  = time.Second      // after any failure
+	free   = 10               // failures of an address that cost it nothing
+	window = time.Minute      // in which so many are forgiven
+	step   = time.Second      // that a login waits more for each further one
 	most   = 30 * time.Second // a login waits no longer
 
 	maxPeers = 10_000 // addresses remembered
@@ -51,9 +51,8 @@ func (r record) now() float64 {
 }
 
 // Wait lets a login from peer wait as long as the failed ones before it call
-// for, and at least the pause that follows each of them; an address that has
-// not failed lately does not wait. It returns the error of ctx when that ends
-// first.
+// for; an address that has not failed lately does not wait. It returns the error
+// of ctx when that ends first.
 func (g *Guard) Wait(ctx context.Context, peer string) error {
 	g.mu.Lock()
 	over := g.peers[network(peer)].now() - free
@@ -61,13 +60,21 @@ func (g *Guard) Wait(ctx context.Context, peer string) error {
 	if over < 0 {
 		return ctx.Err()
 	}
-	return sleep(ctx, min(most, time.Duration((over+1)*float64(pause))))
+	t := time.NewTimer(min(most, time.Duration((over+1)*float64(step))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// Failed counts a failed login from peer, and pauses.
-func (g *Guard) Failed(ctx context.Context, peer string) {
+// Failed counts a failed login from peer.
+func (g *Guard) Failed(peer string) {
 	n := network(peer)
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if len(g.peers) >= maxPeers {
 		g.forget()
 	}
@@ -75,8 +82,6 @@ func (g *Guard) Failed(ctx context.Context, peer string) {
 		g.peers = map[netip.Prefix]record{}
 	}
 	g.peers[n] = record{g.peers[n].now() + 1, time.Now()}
-	g.mu.Unlock()
-	sleep(ctx, pause)
 }
 
 // forget drops who has nothing left to answer for, or else everybody: the
@@ -89,16 +94,5 @@ func (g *Guard) forget() {
 	}
 	if len(g.peers) >= maxPeers {
 		clear(g.peers)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
