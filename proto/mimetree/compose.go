@@ -72,7 +72,7 @@ func FoldAddresses(name string, list []Address) (string, error) {
 		}
 		switch a.Kind {
 		case GroupStart:
-			f.words(encodePhrase(a.Local))
+			f.words(encodePhrase(DecodeWords(a.Local)))
 			f.glue(":")
 			inGroup = true
 		case GroupEnd:
@@ -86,10 +86,10 @@ func FoldAddresses(name string, list []Address) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			if a.Name == "" {
+			if name := strings.Trim(DecodeWords(a.Name), " "); name == "" {
 				f.word(addr + comma)
 			} else {
-				f.words(encodePhrase(DecodeWords(a.Name)))
+				f.words(encodePhrase(name))
 				f.word("<" + addr + ">" + comma)
 			}
 		}
@@ -117,8 +117,11 @@ func addrSpec(a Address) (string, error) {
 		}
 		return a.Addr(), nil
 	}
-	domain, err := idna.New(idna.MapForLookup(), idna.Transitional(false)).ToASCII(a.Domain)
-	if err != nil || strings.ContainsAny(domain, " \t()<>@,;:\\\"[]\r\n\x00") {
+	domain, err := a.Domain, error(nil)
+	if !isASCII(domain) {
+		domain, err = idna.Lookup.ToASCII(domain)
+	}
+	if err != nil || !isASCII(domain) || strings.ContainsAny(domain, " ()<>@,;:\\\"[]") {
 		return "", fmt.Errorf("domain %q: %w", a.Domain, ErrHeader)
 	}
 	a.Domain = domain

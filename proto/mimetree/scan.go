@@ -297,12 +297,18 @@ func (s *scanner) delimiter(f found) error {
 		s.pass(f.line) // part of the opaque rest
 		return nil
 	}
+	var inner mark // the end of what was closed before: a blank line may end a header and precede a boundary
 	for len(s.open) > f.open+1 {
 		last := &s.open[len(s.open)-1]
 		if last.boundary != "" {
 			last.part.problem("missing-close-boundary", "a boundary of an outer multipart comes first")
 		}
-		if err := s.close(s.before(last.start)); err != nil {
+		at := s.before(last.start)
+		if at.off < inner.off {
+			at = inner
+		}
+		inner = at
+		if err := s.close(at); err != nil {
 			return err
 		}
 	}
