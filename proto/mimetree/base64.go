@@ -1,5 +1,12 @@
 package mimetree
 
+import (
+	"bytes"
+	"slices"
+
+	"github.com/segmentio/asm/base64"
+)
+
 // base64Values is the value of each character of the base64 alphabet (RFC 2045 §6.8), and a class
 // for the others.
 var base64Values = func() (t [256]byte) {
@@ -29,6 +36,37 @@ type base64Decoder struct {
 	n       int  // characters in bits
 	foreign bool // met characters outside the alphabet
 	cut     bool // a stretch ended in a single character
+	flat    []byte
+}
+
+// stretch is append for many octets: lines of nothing but base64 are put together and decoded at once.
+// Anything else in them leaves the whole to append.
+func (d *base64Decoder) stretch(to, src []byte) []byte {
+	for d.n > 0 && len(src) > 0 {
+		to = d.append(to, src[:1])
+		src = src[1:]
+	}
+	d.flat = d.flat[:0]
+	for rest := src; len(rest) > 0; {
+		line := rest
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
+			line, rest = rest[:i], rest[i+1:]
+		} else {
+			rest = nil
+		}
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[:n-1]
+		}
+		d.flat = append(d.flat, line...)
+	}
+	whole := len(d.flat) &^ 3
+	start := len(to)
+	to = slices.Grow(to, whole/4*3+64)
+	n, err := base64.StdEncoding.Decode(to[start:start+whole/4*3], d.flat[:whole])
+	if err != nil || whole > 0 && d.flat[whole-1] == '=' && whole < len(d.flat) {
+		return d.append(to[:start], src)
+	}
+	return d.append(to[:start+n], d.flat[whole:])
 }
 
 // append decodes src behind what is in to.

@@ -56,16 +56,24 @@ func (d *Decoder) Write(p []byte) (int, error) {
 		return d.w.Write(p)
 	}
 	n := len(p)
-	if len(d.rest) > 0 {
-		p = append(d.rest, p...)
+	for len(p) > 0 {
+		k := min(len(p), maxLine)
+		if err := d.run(p[:k], false); err != nil {
+			return n - len(p), err
+		}
+		p = p[k:]
 	}
-	return n, d.run(p, false)
+	return n, nil
 }
 
+// run decodes what was held back and p.
 func (d *Decoder) run(p []byte, last bool) error {
 	d.out = d.out[:0]
-	rest := d.step(d, p, last)
-	d.rest = append(d.rest[:0:0], rest...)
+	if len(d.rest) > 0 {
+		d.rest = append(d.rest, p...)
+		p = d.rest
+	}
+	d.rest = append(d.rest[:0], d.step(d, p, last)...) // of what it may be a part of: append copies as memmove
 	if len(d.out) == 0 {
 		return nil
 	}
@@ -78,11 +86,11 @@ func (d *Decoder) Close() error {
 	if d.step == nil {
 		return nil
 	}
-	return d.run(d.rest, true)
+	return d.run(nil, true)
 }
 
 func (d *Decoder) base64(p []byte, last bool) []byte {
-	d.out = d.b64.append(d.out, p)
+	d.out = d.b64.stretch(d.out, p)
 	if last {
 		if d.b64.n > 0 {
 			d.problem("base64-cut", "base64 ends without its padding")

@@ -132,7 +132,8 @@ func classify(line []byte, first bool) (kind lineKind, colon int) {
 			line = line[len(bom):]
 			colon = n - len(line)
 		}
-		if bytes.HasPrefix(line, []byte("From ")) || bytes.HasPrefix(line, []byte(">From ")) {
+		from, ok := bytes.CutPrefix(bytes.TrimPrefix(line, []byte(">")), []byte("From "))
+		if ok && !bytes.HasPrefix(bytes.TrimLeft(from, " \t"), []byte(":")) {
 			return mboxLine, 0
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"sync"
 )
 
 // Options bound what Parse keeps, and let a caller see the octets as they pass. The zero value has
@@ -39,7 +40,9 @@ const (
 // comes from r, or from what Begin and End of the options returned. Time is linear in the length of
 // the message, memory depends on the number of parts only.
 func Parse(r io.Reader, o *Options) (*Part, error) {
-	s := scanner{r: r, buf: make([]byte, bufferSize), delimiters: map[string]int{}}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	s := scanner{r: r, buf: *buf, delimiters: map[string]int{}}
 	if o != nil {
 		s.o = *o
 	}
@@ -54,6 +57,9 @@ func Parse(r io.Reader, o *Options) (*Part, error) {
 	}
 	return s.message()
 }
+
+// buffers are what messages are read into: most messages are smaller.
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
 
 // A mark is a place in the message with what was counted up to there.
 type mark struct {
@@ -94,6 +100,7 @@ type scanner struct {
 	inner bool // here is inside a line longer than the buffer
 
 	open       []entity
+	writers    []int          // indices of those that have a writer
 	delimiters map[string]int // boundary -> index+1 of the innermost open entity that has it
 	parts      int
 	kept       int    // octets of field values in the tree
@@ -133,9 +140,9 @@ func (s *scanner) fill() error {
 
 // flush gives the writers of all open entities the body up to an offset.
 func (s *scanner) flush(to int64) error {
-	for i := range s.open {
+	for _, i := range s.writers {
 		e := &s.open[i]
-		if e.w == nil || to <= e.written {
+		if to <= e.written {
 			continue
 		}
 		if _, err := e.w.Write(s.buf[e.written-s.base : to-s.base]); err != nil {
@@ -357,6 +364,9 @@ func (s *scanner) push(e entity, h Header) error {
 		e.w = s.o.Begin(e.section, e.part, h)
 	}
 	e.written = e.start.off
+	if e.w != nil {
+		s.writers = append(s.writers, len(s.open))
+	}
 	s.open = append(s.open, e)
 	return nil
 }
@@ -394,6 +404,9 @@ func (s *scanner) close(at mark) error {
 	p, w := e.part, e.w
 	*e = entity{}
 	s.open = s.open[:len(s.open)-1]
+	if n := len(s.writers); n > 0 && s.writers[n-1] == len(s.open) {
+		s.writers = s.writers[:n-1]
+	}
 	if s.o.End != nil {
 		return s.o.End(p, w)
 	}
