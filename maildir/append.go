@@ -26,13 +26,16 @@ func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
 		f.mu.Unlock()
 		return 0, fs.ErrClosed
 	}
-	dir := f.dir.hold()
+	t, err := newTarget(f.dir.hold())
 	f.mu.Unlock()
-	defer dir.close()
+	if err != nil {
+		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
+	}
+	defer t.close()
 
 	// The client may be slow: nothing is held while it sends.
 	var file spool
-	if err := file.open(dir, dir.uid, dir.gid, o.Limit); err != nil {
+	if err := file.open(t, o.Limit); err != nil {
 		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
 	}
 	defer file.discard()
@@ -69,7 +72,7 @@ func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
 	if dir == inCur {
 		done = f.ownChange()
 	}
-	base, err := file.place(file.dir, file.name, sub(dir), text)
+	base, err := file.place(file.to.tmp, file.name, f.dir.fd, sub(dir), text)
 	if err != nil {
 		return 0, err
 	}
@@ -79,14 +82,14 @@ func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
 	uid = f.addSeen(base, dir, text)
 	if err := f.writeList(fresh); err != nil {
 		f.unadopt(fresh)
-		file.dir.unlink(sub(dir) + base + text)
+		f.dir.unlink(sub(dir) + base + text)
 		return 0, err
 	}
 	// Who sees the message now sees it under its UID: the lock is not needed for the rest.
 	lk.release()
 	lk = nil
-	if err := file.dir.sync(sub(dir)[:3]); err != nil {
-		file.dir.unlink(sub(dir) + base + text)
+	if err := f.dir.sync(sub(dir)[:3]); err != nil {
+		f.dir.unlink(sub(dir) + base + text)
 		return 0, err
 	}
 	return uid, nil
@@ -324,12 +327,17 @@ func (t *transfer) byCopy(m *Message, name string) error {
 	if err != nil {
 		return err
 	}
-	tmp, err := copyInto(target{t.to.dir, t.to.dir.uid, t.to.dir.gid}, file, st.ModTime())
+	to, err := newTarget(t.to.dir.hold())
 	if err != nil {
 		return err
 	}
-	if err := renameNew(t.to.dir.fd, tmp, t.to.dir.fd, name); err != nil {
-		t.to.dir.unlink(tmp)
+	defer to.close()
+	tmp, err := copyInto(to, file, st.ModTime())
+	if err != nil {
+		return err
+	}
+	if err := renameNew(to.tmp, tmp, t.to.dir.fd, name); err != nil {
+		unlinkat(to.tmp, tmp)
 		return err
 	}
 	if t.move { // it is removed over there next

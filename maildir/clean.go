@@ -1,6 +1,8 @@
 package maildir
 
 import (
+	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,4 +29,63 @@ func (p *place) clean() {
 	for _, path := range old {
 		p.unlink(path)
 	}
+}
+
+// cleanStages removes folders that somebody was killed making or removing: they are hidden under names that tell when.
+func (p *place) cleanStages() {
+	names, err := p.list(".")
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if stage, ok := strings.CutPrefix(name, stagingName); ok {
+			if sec, n := number(stage); n > 0 && time.Since(time.Unix(int64(sec), 0)) > leftover {
+				p.removeAll(name)
+			}
+		}
+	}
+}
+
+// list gives all names in a directory below p.
+func (p *place) list(name string) ([]string, error) {
+	fd, err := openDir(p.fd, name)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), name)
+	defer file.Close()
+	return file.Readdirnames(-1)
+}
+
+// removeAll removes a directory below p that has been taken out of sight. It follows no link and leaves p nowhere.
+func (p *place) removeAll(name string) error { return removeTree(p.fd, name, 0) }
+
+func removeTree(at int, name string, depth int) error {
+	const deepest = 20
+	fd, err := openDir(at, name)
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	for {
+		entries, err := dir.Readdirnames(1000)
+		for _, e := range entries {
+			err := again(func() error { return unix.Unlinkat(fd, e, 0) })
+			if (err == unix.EISDIR || err == unix.EPERM) && depth < deepest {
+				err = removeTree(fd, e, depth+1)
+			}
+			if err != nil && err != unix.ENOENT {
+				return err
+			}
+		}
+		if err != nil || len(entries) == 0 {
+			break
+		}
+	}
+	err = again(func() error { return unix.Unlinkat(at, name, unix.AT_REMOVEDIR) })
+	if err == unix.ENOENT {
+		return nil
+	}
+	return err
 }

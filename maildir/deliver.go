@@ -29,10 +29,18 @@ type Delivery struct {
 	done    bool
 }
 
-// A target is one mailbox of a delivery.
+// A target is one mailbox of a delivery. Its directories are held open: root may deliver into the Maildir of somebody who
+// puts links in their place meanwhile.
 type target struct {
 	place    *place
+	tmp, new int
 	uid, gid int
+}
+
+func (t *target) close() {
+	unix.Close(t.tmp)
+	unix.Close(t.new)
+	t.place.close()
 }
 
 // lifetime is how long a delivery may take; what lies in tmp for half a day longer is removed by others.
@@ -45,8 +53,8 @@ func (s *Store) Deliver(o DeliverOptions) (*Delivery, error) {
 		return nil, fmt.Errorf("deliver to %s: %w", s.path, err)
 	}
 	d := &Delivery{targets: []target{t}}
-	if err := d.file.open(t.place, t.uid, t.gid, o.Limit); err != nil {
-		t.place.close()
+	if err := d.file.open(t, o.Limit); err != nil {
+		t.close()
 		return nil, fmt.Errorf("deliver to %s: %w", s.path, err)
 	}
 	return d, nil
@@ -61,12 +69,30 @@ func (s *Store) target(o DeliverOptions) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	t := target{p, p.uid, p.gid}
+	t, err := newTarget(p)
+	if err != nil {
+		return target{}, err
+	}
 	if o.UID > 0 {
 		t.uid = o.UID
 	}
 	if o.GID > 0 {
 		t.gid = o.GID
+	}
+	return t, nil
+}
+
+// newTarget opens the directories of a mailbox. The place is the target's from here on, and closed when it cannot be one.
+func newTarget(p *place) (t target, err error) {
+	t = target{place: p, uid: p.uid, gid: p.gid}
+	if t.tmp, err = openDir(p.fd, "tmp"); err != nil {
+		p.close()
+		return target{}, err
+	}
+	if t.new, err = openDir(p.fd, "new"); err != nil {
+		unix.Close(t.tmp)
+		p.close()
+		return target{}, err
 	}
 	return t, nil
 }
@@ -130,18 +156,18 @@ func (d *Delivery) Commit() (name string, err error) {
 	d.names = make([]string, len(d.targets))
 	for i, t := range d.targets {
 		if failed[i] == nil {
-			if d.names[i], err = d.file.place(t.place, tmp[i], "new/", ""); err != nil {
+			if d.names[i], err = d.file.place(t.tmp, tmp[i], t.new, "", ""); err != nil {
 				failed[i] = err
-				t.place.unlink(tmp[i])
+				unlinkat(t.tmp, tmp[i])
 			}
 		}
 	}
 	for i, t := range d.targets {
 		if failed[i] == nil {
-			if err := t.place.sync("new"); err != nil {
+			if err := fsync(t.new); err != nil {
 				// Whether it stays is unknown: better not there than twice.
 				failed[i] = err
-				t.place.unlink("new/" + d.names[i])
+				unlinkat(t.new, d.names[i])
 			}
 		}
 	}
@@ -166,7 +192,7 @@ func (d *Delivery) Abort() {
 	d.done = true
 	d.file.discard()
 	for _, t := range d.targets {
-		t.place.close()
+		t.close()
 	}
 }
 
@@ -174,11 +200,9 @@ var spoolBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); ret
 
 // A spool is a message being written to tmp. It counts what it writes.
 type spool struct {
-	dir   *place
-	uid   int
-	gid   int
+	to    target
 	fd    int
-	name  string // "tmp/…"; empty when there is no such file (any more)
+	name  string // in tmp; empty when there is no such file (any more)
 	limit int64
 	taken int64 // octets written to us
 	s, w  int64 // octets on disk, and with CRLF
@@ -189,11 +213,12 @@ type spool struct {
 	err   error // the first one; it stays
 }
 
-func (f *spool) open(p *place, uid, gid int, limit int64) error {
-	*f = spool{dir: p, uid: uid, gid: gid, fd: -1, limit: limit, begun: time.Now()}
+// open makes the file in tmp; the target stays the caller's.
+func (f *spool) open(t target, limit int64) error {
+	*f = spool{to: t, fd: -1, limit: limit, begun: time.Now()}
 	for range 10 {
-		f.name = "tmp/" + uniqueName()
-		fd, err := p.createFor(f.name, uid, gid)
+		f.name = uniqueName()
+		fd, err := createAt(t.tmp, f.name, t.place.mode, t.uid, t.gid)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -297,7 +322,7 @@ func (f *spool) finish(date time.Time) error {
 	if !date.IsZero() {
 		// The time of the last access stays: it keeps the file from being taken for a leftover.
 		times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(date.UnixNano())}
-		if err := f.dir.utimes(f.name, times); err != nil {
+		if err := utimesAt(f.to.tmp, f.name, times); err != nil {
 			return f.fail(err)
 		}
 	}
@@ -314,13 +339,13 @@ func (f *spool) finish(date time.Time) error {
 
 // share brings the finished file into another mailbox's tmp: as a link, or as a copy with a sync of its own.
 func (f *spool) share(t target) (string, error) {
-	if t.uid == f.uid && t.gid == f.gid && t.place.mode == f.dir.mode {
-		name := "tmp/" + uniqueName()
-		if again(func() error { return unix.Linkat(f.dir.fd, f.name, t.place.fd, name, 0) }) == nil {
+	if t.uid == f.to.uid && t.gid == f.to.gid && t.place.mode == f.to.place.mode {
+		name := uniqueName()
+		if again(func() error { return unix.Linkat(f.to.tmp, f.name, t.tmp, name, 0) }) == nil {
 			return name, nil
 		}
 	}
-	fd, err := openat(f.dir.fd, f.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openat(f.to.tmp, f.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
@@ -331,14 +356,14 @@ func (f *spool) share(t target) (string, error) {
 
 // copyInto copies a message as it is stored, with its date, into a mailbox's tmp, synced.
 func copyInto(t target, src io.Reader, date time.Time) (name string, err error) {
-	name = "tmp/" + uniqueName()
-	fd, err := t.place.createFor(name, t.uid, t.gid)
+	name = uniqueName()
+	fd, err := createAt(t.tmp, name, t.place.mode, t.uid, t.gid)
 	if err != nil {
 		return "", err
 	}
 	defer func() {
 		if err != nil {
-			t.place.unlink(name)
+			unlinkat(t.tmp, name)
 		}
 	}()
 	bp := spoolBuffers.Get().(*[]byte)
@@ -354,7 +379,7 @@ func copyInto(t target, src io.Reader, date time.Time) (name string, err error) 
 	if err == io.EOF {
 		err = nil
 		if !date.IsZero() {
-			err = t.place.utimes(name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(date.UnixNano())})
+			err = utimesAt(t.tmp, name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(date.UnixNano())})
 		}
 		if err == nil {
 			err = fsync(fd)
@@ -366,11 +391,11 @@ func copyInto(t target, src io.Reader, date time.Time) (name string, err error) 
 	return name, err
 }
 
-// place gives the file in tmp its name in new/ or cur/, never over another one.
-func (f *spool) place(p *place, tmp, dir, infoText string) (base string, err error) {
+// place gives a file in tmp its name in new or cur, never over another one. prefix is a path from the descriptor to.
+func (f *spool) place(tmp int, name string, to int, prefix, infoText string) (base string, err error) {
 	for range 10 {
 		base = sized(uniqueName(), f.s, f.w)
-		err = renameNew(p.fd, tmp, p.fd, dir+base+infoText)
+		err = renameNew(tmp, name, to, prefix+base+infoText)
 		if !errors.Is(err, fs.ErrExist) {
 			break
 		}
@@ -385,7 +410,7 @@ func (f *spool) discard() {
 		f.fd = -1
 	}
 	if f.name != "" {
-		f.dir.unlink(f.name)
+		unlinkat(f.to.tmp, f.name)
 		f.name = ""
 	}
 	if f.buf != nil {
@@ -393,8 +418,4 @@ func (f *spool) discard() {
 		spoolBuffers.Put(f.buf)
 		f.buf = nil
 	}
-}
-
-func (p *place) utimes(name string, times []unix.Timespec) error {
-	return again(func() error { return unix.UtimesNanoAt(p.fd, name, times, unix.AT_SYMLINK_NOFOLLOW) })
 }

@@ -124,33 +124,48 @@ func (p *place) close() {
 }
 
 // create makes a new file below p, never over another nor through a symbolic link.
-func (p *place) create(name string) (int, error) { return p.createFor(name, p.uid, p.gid) }
+func (p *place) create(name string) (int, error) {
+	return createAt(p.fd, name, p.mode, p.uid, p.gid)
+}
 
-func (p *place) createFor(name string, uid, gid int) (int, error) {
-	fd, err := openat(p.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+func createAt(at int, name string, mode uint32, uid, gid int) (int, error) {
+	fd, err := openat(at, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return -1, err
 	}
-	if os.Geteuid() == 0 && (uid > 0 || gid > 0) {
+	if (uid > 0 || gid > 0) && os.Geteuid() == 0 {
 		err = unix.Fchown(fd, owner(uid), owner(gid))
 	}
-	if err == nil && p.mode != 0o600 {
-		err = unix.Fchmod(fd, p.mode)
+	if err == nil && mode != 0o600 {
+		err = unix.Fchmod(fd, mode)
 	}
 	if err != nil {
 		unix.Close(fd)
-		p.unlink(name)
+		unlinkat(at, name)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func (p *place) unlink(name string) error {
-	return again(func() error { return unix.Unlinkat(p.fd, name, 0) })
+func (p *place) unlink(name string) error { return unlinkat(p.fd, name) }
+
+func unlinkat(at int, name string) error {
+	return again(func() error { return unix.Unlinkat(at, name, 0) })
+}
+
+func utimesAt(at int, name string, times []unix.Timespec) error {
+	return again(func() error { return unix.UtimesNanoAt(at, name, times, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 // sync makes what happened to the names in a sub-directory durable ("new", "cur", or "." for p itself).
-func (p *place) sync(name string) error { return syncDir(p.fd, name) }
+func (p *place) sync(name string) error {
+	fd, err := openDir(p.fd, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return fsync(fd)
+}
 
 // replace writes data beside the file name, syncs it, and renames it over name, all of it durable.
 func (p *place) replace(name, beside string, data []byte, change func(fd int) error) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -276,21 +275,6 @@ func (s *Store) deleteFolder(name string) error {
 	return root.removeAll(trash)
 }
 
-// removeAll removes a directory below p that has been taken out of sight.
-func (p *place) removeAll(name string) error {
-	fd, err := openDir(p.fd, ".")
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	root, err := os.OpenRoot(procFD(fd))
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	return root.RemoveAll(name)
-}
-
 // RenameFolder gives a folder and all below it another name. Renaming INBOX moves its messages to a new folder and
 // leaves INBOX and the folders below it where they are (RFC 9051 §6.3.6). fs.ErrExist when there is a folder of
 // the new name, or below it one that would be overwritten; then nothing has changed.
@@ -388,5 +372,3 @@ func (s *Store) renameInbox(new string) error {
 	_, err = from.Move(st.Messages, to)
 	return err
 }
-
-func procFD(fd int) string { return filepath.Join("/proc/self/fd", fmt.Sprint(fd)) }

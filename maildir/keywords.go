@@ -199,7 +199,7 @@ func (f *Folder) writeKeywords(k keywordNames) error {
 		return err
 	}
 	err := f.dir.replace(keywordsName, keywordsTmp, k.text(), func(int) error {
-		return f.dir.utimes(keywordsTmp, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: mtime}})
+		return utimesAt(f.dir.fd, keywordsTmp, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: mtime}})
 	})
 	if err != nil {
 		return fmt.Errorf("write keywords: %w", err)

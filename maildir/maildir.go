@@ -131,6 +131,7 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open maildir %s: %w", path, err)
 	}
 	root.clean()
+	root.cleanStages()
 	return &Store{path: path, root: root}, nil
 }
 
@@ -149,7 +150,10 @@ func Create(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create maildir: %w", err)
 	}
-	if err := makeAll(abs, mode, o); err != nil {
+	if err := makeAll(filepath.Dir(abs)); err != nil {
+		return nil, fmt.Errorf("create maildir %s: %w", path, err)
+	}
+	if err := makeDir(abs, mode, o); err != nil {
 		return nil, fmt.Errorf("create maildir %s: %w", path, err)
 	}
 	// cur comes last: what has a cur is whole.
@@ -161,9 +165,9 @@ func Create(path string, o Options) (*Store, error) {
 	return Open(path)
 }
 
-// makeAll makes a directory and those above it that are missing; each new one is synced into its parent.
-// Those above the Maildir get the same owner and mode.
-func makeAll(path string, mode fs.FileMode, o Options) error {
+// makeAll makes a directory and those above it that are missing; each new one is synced into its parent. They belong to
+// whoever we are and others may pass through them: several users' Maildirs may lie below.
+func makeAll(path string) error {
 	if st, err := os.Stat(path); err == nil {
 		if !st.IsDir() {
 			return unix.ENOTDIR
@@ -172,12 +176,16 @@ func makeAll(path string, mode fs.FileMode, o Options) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if up := filepath.Dir(path); up != path {
-		if err := makeAll(up, mode, o); err != nil {
+	up := filepath.Dir(path)
+	if up != path {
+		if err := makeAll(up); err != nil {
 			return err
 		}
 	}
-	return makeDir(path, mode, o)
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(unix.AT_FDCWD, up)
 }
 
 // makeDir makes one directory with exactly this mode and syncs its parent; one that is there is left alone.

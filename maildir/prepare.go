@@ -16,17 +16,17 @@ func (d *Delivery) Prepare() (name string, err error) {
 		return "", fs.ErrClosed
 	}
 	defer d.Abort()
-	p := d.targets[0].place
+	tmp := d.targets[0].tmp
 	if err := d.file.finish(time.Time{}); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)
 	}
 	name = sized(uniqueName(), d.file.s, d.file.w)
-	if err := renameNew(p.fd, d.file.name, p.fd, "tmp/"+name); err != nil {
+	if err := renameNew(tmp, d.file.name, tmp, name); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)
 	}
 	d.file.name = ""
-	if err := p.sync("tmp"); err != nil {
-		p.unlink("tmp/" + name)
+	if err := fsync(tmp); err != nil {
+		unlinkat(tmp, name)
 		return "", fmt.Errorf("deliver: %w", err)
 	}
 	return name, nil
@@ -42,11 +42,15 @@ func (s *Store) Finish(name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("deliver to %s: %w", s.path, err)
 	}
-	defer p.close()
-	err = renameNew(p.fd, "tmp/"+name, p.fd, "new/"+name)
+	t, err := newTarget(p)
+	if err != nil {
+		return false, fmt.Errorf("deliver to %s: %w", s.path, err)
+	}
+	defer t.close()
+	err = renameNew(t.tmp, name, t.new, name)
 	moved := err == nil
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = p.sync("new")
+		err = fsync(t.new)
 	}
 	if err != nil {
 		return moved, fmt.Errorf("deliver to %s: %w", s.path, err)

@@ -1,7 +1,9 @@
 package maildir
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,6 +22,26 @@ func (f *Folder) UIDL(m *Message) string {
 		}
 	}
 	return fmt.Sprintf("%08x%08x", m.UID, f.head.validity)
+}
+
+// POP3Order gives the messages of a State in the order in which POP3 counts them: by UID, but those first to which Dovecot
+// (or who has converted a mailbox for it) has given an order.
+func (f *Folder) POP3Order(st *State) []*Message {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	place := func(m *Message) uint64 {
+		if o, ok := extField(f.exts[m.UID], 'O'); ok {
+			if v, n := number(o); n > 0 && n == len(o) {
+				return v
+			}
+		}
+		return 1<<32 + uint64(m.UID)
+	}
+	list := slices.Clone(st.Messages)
+	if len(f.exts) > 0 {
+		slices.SortStableFunc(list, func(a, b *Message) int { return cmp.Compare(place(a), place(b)) })
+	}
+	return list
 }
 
 // validUIDL: one to 70 characters from 0x21 to 0x7E.
