@@ -255,7 +255,8 @@ func (t *transfer) openQueue(to []Recipient, forwarder string) error {
 	return err
 }
 
-// copy brings the body to all places at once.
+// copy brings the body to all places at once. A last line without end gets one,
+// as every protocol that will carry the message gives it: so it has one size.
 func (t *transfer) copy(ctx context.Context, r io.Reader) error {
 	var all []io.Writer
 	for _, d := range t.boxes {
@@ -266,6 +267,7 @@ func (t *transfer) copy(ctx context.Context, r io.Reader) error {
 	}
 	buf := make([]byte, 32<<10)
 	w := io.MultiWriter(all...)
+	ended := true // the last octet was the end of a line
 	for {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -273,6 +275,12 @@ func (t *transfer) copy(ctx context.Context, r io.Reader) error {
 		n, rerr := r.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {
+				return fmt.Errorf("message: %w", err)
+			}
+			ended = buf[n-1] == '\n'
+		}
+		if rerr == io.EOF && !ended {
+			if _, err := io.WriteString(w, "\n"); err != nil {
 				return fmt.Errorf("message: %w", err)
 			}
 		}
