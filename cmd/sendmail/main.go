@@ -22,7 +22,7 @@ import (
 
 func main() {
 	// Callers may have closed their ends: a write that fails is an error, no death.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -78,7 +78,12 @@ func (p *program) do() error {
 	}
 	office.Log = log
 	p.post = &delivery.Post{Office: office, Log: log}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+	if p.job == watch { // the post office is read again by itself
+		signal.Ignore(syscall.SIGHUP)
+		signals = signals[:2]
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	switch p.job {
 	case speak:

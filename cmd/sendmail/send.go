@@ -32,13 +32,16 @@ func (p *program) send(ctx context.Context) error {
 	if len(p.addresses) == 0 && !p.fromHead {
 		return errNobody
 	}
-	in := &input{r: p.stdin}
+	in := &input{r: untilDone{newPump(p.stdin), ctx}}
 	var text io.Reader = in
 	if !p.dots {
 		text = &untilDot{r: bufio.NewReaderSize(in, 32<<10)}
 	}
 	body := bufio.NewReaderSize(text, 32<<10)
 	h, err := delivery.ReadHeader(body)
+	if ctx.Err() != nil {
+		return &status.Error{Code: status.TempFail, Err: context.Cause(ctx)}
+	}
 	if err != nil {
 		return unreadable(err)
 	}
@@ -79,6 +82,9 @@ func (p *program) send(ctx context.Context) error {
 		head = bytes.TrimSuffix(head, []byte("\n\n"))
 	}
 	receipt, err := p.post.Take(ctx, m, io.MultiReader(bytes.NewReader(head), body))
+	if ctx.Err() != nil && err != nil {
+		return &status.Error{Code: status.TempFail, Err: context.Cause(ctx)}
+	}
 	if in.err != nil {
 		return unreadable(in.err)
 	}

@@ -70,21 +70,14 @@ func reply(err error) error {
 	return err
 }
 
-// A pipe makes a connection of the two descriptors. What comes in may end its
-// lines with LF, as the caller is a local program. It need be no socket, and
-// may be shared with other processes: its mode is left alone, so a read that
-// has begun is waited for in a goroutine.
-type pipe struct {
-	in     chan chunk
-	rest   []byte
-	err    error
-	out    io.Writer
-	closed chan struct{}
-	once   sync.Once
-
-	mu     sync.Mutex
-	moved  chan struct{} // closed when the deadline moves
-	expiry time.Time
+// A pump reads in a goroutine of its own, so that nobody who waits for it has to
+// wait for ever. What it reads from need be no socket and may be shared with
+// other processes: its mode is left alone.
+type pump struct {
+	in   chan chunk
+	stop chan struct{}
+	rest []byte
+	err  error
 }
 
 type chunk struct {
@@ -92,17 +85,15 @@ type chunk struct {
 	err  error
 }
 
-func newPipe(in io.Reader, out io.Writer) *pipe {
-	p := &pipe{in: make(chan chunk), out: out, closed: make(chan struct{}), moved: make(chan struct{})}
+func newPump(in io.Reader) *pump {
+	p := &pump{in: make(chan chunk), stop: make(chan struct{})}
 	go func() {
-		var last byte
-		buf := make([]byte, 8<<10)
 		for {
+			buf := make([]byte, 32<<10)
 			n, err := in.Read(buf)
-			c := chunk{crlf(buf[:n], &last), err}
 			select {
-			case p.in <- c:
-			case <-p.closed:
+			case p.in <- chunk{buf[:n], err}:
+			case <-p.stop:
 				return
 			}
 			if err != nil {
@@ -111,6 +102,46 @@ func newPipe(in io.Reader, out io.Writer) *pipe {
 		}
 	}()
 	return p
+}
+
+// untilDone reads from the pump until ctx ends.
+type untilDone struct {
+	*pump
+	ctx context.Context
+}
+
+func (u untilDone) Read(b []byte) (int, error) {
+	for len(u.rest) == 0 {
+		if u.err != nil {
+			return 0, u.err
+		}
+		select {
+		case c := <-u.in:
+			u.rest, u.err = c.data, c.err
+		case <-u.ctx.Done():
+			return 0, context.Cause(u.ctx)
+		}
+	}
+	n := copy(b, u.rest)
+	u.rest = u.rest[n:]
+	return n, nil
+}
+
+// A pipe makes a connection of the two descriptors. What comes in may end its
+// lines with LF, as the caller is a local program.
+type pipe struct {
+	*pump
+	last byte // octet read
+	out  io.Writer
+	once sync.Once
+
+	mu     sync.Mutex
+	moved  chan struct{} // closed when the deadline moves
+	expiry time.Time
+}
+
+func newPipe(in io.Reader, out io.Writer) *pipe {
+	return &pipe{pump: newPump(in), out: out, moved: make(chan struct{})}
 }
 
 // crlf puts a CR before each LF that has none.
@@ -140,11 +171,11 @@ func (p *pipe) Read(b []byte) (int, error) {
 		}
 		select {
 		case c := <-p.in:
-			p.rest, p.err = c.data, c.err
+			p.rest, p.err = crlf(c.data, &p.last), c.err
 		case <-timer:
 			return 0, os.ErrDeadlineExceeded
 		case <-moved:
-		case <-p.closed:
+		case <-p.stop:
 			return 0, net.ErrClosed
 		}
 	}
@@ -156,7 +187,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 func (p *pipe) Write(b []byte) (int, error) { return p.out.Write(b) }
 
 func (p *pipe) Close() error {
-	p.once.Do(func() { close(p.closed) })
+	p.once.Do(func() { close(p.stop) })
 	return nil
 }
 

@@ -1,12 +1,10 @@
 package delivery
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -284,23 +282,27 @@ func (r *Runner) begin(ctx, work context.Context, h host, o client.Options) (*cl
 
 // envelope is what of i goes to some of its recipients.
 func envelope(i *queue.Item, to []int) client.Envelope {
+	size, eightBit := measure(i)
 	e := client.Envelope{
-		From: i.From, Size: wireSize(i), EightBit: i.EightBit, SMTPUTF8: i.SMTPUTF8, Envid: i.Envid, Ret: i.Ret,
+		From: i.From, Size: size, EightBit: i.EightBit || eightBit, SMTPUTF8: i.SMTPUTF8 || !isASCII(i.From), Envid: i.Envid, Ret: i.Ret,
 	}
 	for _, n := range to {
-		e.To = append(e.To, client.Recipient{Address: i.To[n].Address, Notify: i.To[n].Notify, Orcpt: i.To[n].Orcpt})
+		r := i.To[n]
+		e.To = append(e.To, client.Recipient{Address: r.Address, Notify: r.Notify, Orcpt: r.Orcpt})
+		e.SMTPUTF8 = e.SMTPUTF8 || !isASCII(r.Address)
 	}
 	return e
 }
 
-// wireSize estimates the message's size with CRLF (RFC 1870 §6.1): exactly
-// where that costs little.
-func wireSize(i *queue.Item) int64 {
+// measure finds the message's size with CRLF (RFC 1870 §6.1), and whether it
+// has octets beyond US-ASCII (RFC 6152 §3), which sendmail's callers seldom say.
+// A long message is not read for it: its size is a guess on the high side.
+func measure(i *queue.Item) (size int64, eightBit bool) {
 	const cheap = 1 << 20
 	if i.Size > cheap {
-		return i.Size + i.Size/40
+		return i.Size + i.Size/40, true
 	}
-	size := i.Size
+	size = i.Size
 	buf := make([]byte, 32<<10)
 	for m := i.Message(); ; {
 		n, err := m.Read(buf)
@@ -308,12 +310,10 @@ func wireSize(i *queue.Item) int64 {
 			if c == '\n' {
 				size++
 			}
+			eightBit = eightBit || c >= 0x80
 		}
-		if err == io.EOF {
-			return size
-		}
-		if err != nil {
-			return cmp.Or(size, i.Size)
+		if err != nil { // the end; any other error comes again when it is sent
+			return size, eightBit
 		}
 	}
 }
