@@ -237,7 +237,16 @@ func (c *chaos) check(name string, known map[uint32]*Message, gone map[uint32]bo
 	maps.Copy(known, now)
 }
 
-func TestChaos(t *testing.T) {
+func TestChaos(t *testing.T) { runChaos(t) }
+
+// The same where a directory comes in pieces of a few names, and slowly: each rename may hide a file from a reading.
+func TestChaosPiecemeal(t *testing.T) {
+	piecemeal.size, piecemeal.wait = 2048, time.Millisecond
+	defer func() { piecemeal.size = 0 }()
+	runChaos(t)
+}
+
+func runChaos(t *testing.T) {
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())

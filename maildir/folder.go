@@ -45,7 +45,6 @@ type Folder struct {
 	inNew    int // messages in new, at the last look
 	doubt    map[uint32]doubt
 	sizes    map[uint32]int64 // counted ones
-	found    int              // times a file was found by find, and was gone again
 
 	changed bool
 	state   *State
@@ -115,14 +114,14 @@ func (f *Folder) current(m *Message) (int, error) {
 // path is where the message was last seen, below the folder.
 func (m *Message) path() string { return sub(m.dir) + m.base + m.info.text }
 
-// errBusy is when a file can neither be found nor be said to be gone.
-var errBusy = errors.New("the folder changes too fast to find the message")
+// errBusy is when somebody renames a file again and again before we can get at it.
+var errBusy = errors.New("the message is renamed faster than it can be opened")
 
 // with does something with a message's file, which may be renamed by others at any time: when it is not under its known
 // name, both directories are read. ErrGone when it is surely not there any more.
 func (f *Folder) with(m *Message, do func(i int, path string) error) error {
-	const tries = 30
-	for missed := 0; missed < tries; missed++ {
+	missed, begun := 0, time.Now()
+	for found := 0; found < 1000; {
 		i, err := f.current(m)
 		if err != nil {
 			return err
@@ -142,14 +141,12 @@ func (f *Folder) with(m *Message, do func(i int, path string) error) error {
 			return err
 		}
 		if i >= len(p.seen) || p.seen[i] > 0 {
-			missed--
-			if f.found++; f.found > 1000 { // somebody renames it faster than we can open it
-				f.found = 0
-				return errBusy
-			}
+			missed, begun = 0, time.Now()
+			found++
 			continue
 		}
-		if p.whole && missed > 0 && f.dir.steady() {
+		missed++
+		if p.whole && missed > 1 && f.dir.steady() || missed > maxDoubts && time.Since(begun) > minDoubt {
 			f.mark(i, gone)
 			return ErrGone
 		}
