@@ -388,6 +388,7 @@ func (s *Session) lost(err error) error {
 		s.bye("UNAVAILABLE", "the server is going down")
 		return nil
 	case errors.Is(err, io.EOF):
+		s.state = logout
 		return nil
 	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrEndless):
 		s.bye("", "line too long") // a literal may follow that we know nothing about
