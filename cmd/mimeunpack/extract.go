@@ -54,10 +54,7 @@ func (o *options) files(m *job) (int, error) {
 		}
 		worst = max(worst, code)
 	}
-	_, err := m.parse(func(l *leaf, _ mimetree.Header) io.Writer {
-		if !o.wants(l) {
-			return nil
-		}
+	start := func(l *leaf) io.Writer {
 		f, err := x.create(o, safeName(l.part.Filename(), l.part.Content, l.section))
 		switch {
 		case errors.Is(err, fs.ErrExist):
@@ -70,9 +67,27 @@ func (o *options) files(m *job) (int, error) {
 		f.dec, _ = mimetree.NewDecoder(sink{f}, l.part.Encoding)
 		done = true
 		return f
+	}
+	_, err := m.parse(func(l *leaf, _ mimetree.Header) io.Writer {
+		switch {
+		case o.wants(l):
+			return start(l)
+		case l.part.IsMultipart() && o.selects(l):
+			return &held{} // for the case that its boundary never comes
+		}
+		return nil
 	}, func(l *leaf, w io.Writer) error {
+		if h, ok := w.(*held); ok && o.wants(l) {
+			if h.cut {
+				complain(l, status.Errorf(exitDamaged, "a multipart of %d octets without its boundary: not extracted, use -r", l.part.Body.Len()))
+				return nil
+			}
+			if w = start(l); w != nil {
+				w.Write(h.b)
+			}
+		}
 		f, ok := w.(*file)
-		if !ok || f == nil {
+		if !ok {
 			return nil
 		}
 		if err := f.finish(); err != nil {
@@ -95,6 +110,23 @@ func (o *options) files(m *job) (int, error) {
 	return max(worst, m.exit), err
 }
 
+// held keeps what comes before the first boundary of a multipart, as far as there is room.
+type held struct {
+	b   []byte
+	cut bool
+}
+
+const maxHeld = 1 << 20
+
+func (h *held) Write(p []byte) (int, error) {
+	if h.cut = h.cut || len(h.b)+len(p) > maxHeld; h.cut {
+		h.b = nil
+	} else {
+		h.b = append(h.b, p...)
+	}
+	return len(p), nil
+}
+
 // A hidden error is found by errors.Is and adds nothing to the text.
 type hidden struct{ err error }
 
@@ -107,7 +139,7 @@ func (o *options) wants(l *leaf) bool {
 		return false
 	}
 	switch {
-	case l.part.IsMultipart() && len(l.part.Problems) == 0:
+	case l.part.IsMultipart() && !l.part.Opaque && (l.part.Body.End == 0 || len(l.part.Parts) > 0):
 		return false // it has a boundary: its parts are asked
 	case o.all || o.chosen():
 		return true

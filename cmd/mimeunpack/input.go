@@ -165,7 +165,7 @@ func (l *leaf) attachment() bool {
 	p := l.part
 	switch {
 	case p.IsMultipart():
-		return len(p.Parts) == 0 && p.Body.Len() > 0
+		return p.Opaque || p.Body.Len() > 0 && len(p.Parts) == 0
 	case p.Message != nil:
 		return l.job.noNested
 	case p.Disposition == "attachment", p.Filename() != "":

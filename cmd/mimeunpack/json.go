@@ -288,6 +288,10 @@ func printJSON(w *bufio.Writer, v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
+	if bytes.IndexFunc(b.Bytes(), func(r rune) bool { return r >= 0x7f && (r < 0xa0 || isFormat(r)) }) < 0 {
+		w.Write(b.Bytes())
+		return w.Flush()
+	}
 	for _, r := range b.String() {
 		switch {
 		case r >= 0x7f && r < 0xa0, isFormat(r):

@@ -34,12 +34,15 @@ func (s *scanner) entity(p *Part, message bool, kind *Content) error {
 		opened := entity{part: p, start: e.body}
 		switch {
 		case p.IsMultipart() && len(s.open)+1 >= s.o.Depth:
+			p.Opaque = true
 			p.problem("too-deep", "nested too deep: the content is left as it is")
 		case p.IsMultipart():
 			opened.boundary = strings.TrimRight(p.Params.Get("boundary"), " \t")
 			if opened.boundary == "" {
+				p.Opaque = true
 				p.problem("no-boundary", "a multipart that names no boundary")
 			} else if len(opened.boundary) > maxDelimiter/2 {
+				p.Opaque = true
 				p.problem("long-boundary", "a boundary too long to be looked for")
 				opened.boundary = ""
 			}
@@ -70,6 +73,7 @@ func (s *scanner) entity(p *Part, message bool, kind *Content) error {
 
 // descend gives a part of type message/rfc822 the message in it, when that can be looked into.
 func (s *scanner) descend(p *Part) {
+	p.Opaque = true
 	switch p.Encoding {
 	case "base64", "quoted-printable", "x-uuencode", "uuencode", "x-uue", "uue":
 		p.problem("encoded-message", "a message may not be encoded (RFC 2046 §5.2.1): it is not looked into")
@@ -82,7 +86,7 @@ func (s *scanner) descend(p *Part) {
 		p.problem("too-many-parts", "the message in this part is not looked into")
 	default:
 		s.parts++
-		p.Message = &Part{}
+		p.Message, p.Opaque = &Part{}, false
 	}
 }
 

@@ -37,6 +37,7 @@ type Part struct {
 	Parts    []*Part   // of a multipart; none when it has no boundary or its content is past a limit
 	Message  *Part     // the message in a message/rfc822 part, nil otherwise
 	Envelope *Envelope // of the root and of every Message; nil for other parts
+	Opaque   bool      // a multipart or message whose content is not looked into: Problems says why
 	Problems []Problem // what is wrong with this part, in the order found
 }
 
