@@ -32,7 +32,8 @@ func (o *options) body(m *job) (int, error) {
 	if m.any = best != nil; best == nil {
 		return 0, status.Errorf(exitNothing, "%s: no text", m.name)
 	}
-	var w io.Writer = &visible{w: o.out}
+	screen := &visible{w: o.out}
+	var w io.Writer = screen
 	finish := func() error { return nil }
 	switch p := best.Params; {
 	case best.Subtype == "html" && !o.html:
@@ -47,7 +48,7 @@ func (o *options) body(m *job) (int, error) {
 	if _, err := io.Copy(dec, io.NewSectionReader(r, best.Body.Start, best.Body.Len())); err != nil {
 		return 0, err
 	}
-	for _, end := range []func() error{dec.Close, text.Close, finish} {
+	for _, end := range []func() error{dec.Close, text.Close, finish, screen.endLine} {
 		if err := end(); err != nil {
 			return 0, err
 		}

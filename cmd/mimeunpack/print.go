@@ -184,6 +184,7 @@ func (l *crlfWriter) Write(p []byte) (int, error) {
 type visible struct {
 	w    io.Writer
 	rest []byte
+	last byte // of what was written
 }
 
 func (v *visible) Write(p []byte) (int, error) {
@@ -211,6 +212,18 @@ func (v *visible) Write(p []byte) (int, error) {
 		p = p[size:]
 	}
 	v.rest = append([]byte(nil), p...)
+	if len(out) > 0 {
+		v.last = out[len(out)-1]
+	}
 	_, err := v.w.Write(out)
 	return n, err
+}
+
+// endLine ends the last line where the text did not.
+func (v *visible) endLine() error {
+	if v.last == '\n' || v.last == 0 {
+		return nil
+	}
+	_, err := v.w.Write([]byte{'\n'})
+	return err
 }
