@@ -26,12 +26,13 @@ func TestManyRecipients(t *testing.T) {
 			_, err := io.Copy(io.Discard, r)
 			return "1", err
 		}
-		in := "EHLO a\r\nMAIL FROM:<>\r\n"
+		var in strings.Builder
+		in.WriteString("EHLO a\r\nMAIL FROM:<>\r\n")
 		for i := range 1002 {
-			in += fmt.Sprintf("RCPT TO:<list%d@hamburger.edu>\r\n", i)
+			fmt.Fprintf(&in, "RCPT TO:<list%d@hamburger.edu>\r\n", i)
 		}
-		in += "RCPT TO:<list0@hamburger.edu>\r\nDATA\r\n.\r\nQUIT\r\n"
-		replies := talk(t, s, client, in, 1<<20)
+		in.WriteString("RCPT TO:<list0@hamburger.edu>\r\nDATA\r\n.\r\nQUIT\r\n")
+		replies := talk(t, s, client, in.String(), 1<<20)
 		count := map[string]int{}
 		for _, r := range replies {
 			count[r[:3]]++

@@ -156,8 +156,10 @@ func TestOneReplyEach(t *testing.T) {
 		s := &smtp.Session{Conn: wire.New(server, 512, time.Minute), Name: "hamburger.edu", Log: hamburger(server, "").Log, Check: check}
 		var in strings.Builder
 		n := 0
-		for _, line := range []string{"EHLO a", "HELO a", "NOOP", "RSET", "MAIL FROM:<>", "RCPT TO:<bob@hamburger.edu>", "RCPT TO:<eve@hamburger.edu>",
-			"VRFY x", "EXPN x", "HELP", "AUTH PLAIN", "STARTTLS", "WIZ", "", "DATA x", "QUIT x"} {
+		for _, line := range []string{
+			"EHLO a", "HELO a", "NOOP", "RSET", "MAIL FROM:<>", "RCPT TO:<bob@hamburger.edu>", "RCPT TO:<eve@hamburger.edu>",
+			"VRFY x", "EXPN x", "HELP", "AUTH PLAIN", "STARTTLS", "WIZ", "", "DATA x", "QUIT x",
+		} {
 			in.WriteString(line + "\r\n")
 			n++
 		}
