@@ -146,16 +146,6 @@ func (c *Conn) StartTLS(config *tls.Config) error {
 	return nil
 }
 
-// Handshake ends the handshake of a connection that is TLS from the start;
-// any other it leaves alone. Reading or writing would do it too, with the idle
-// time for a limit.
-func (c *Conn) Handshake() error {
-	if t, ok := c.nc.(*tls.Conn); ok {
-		return c.handshake(t)
-	}
-	return nil
-}
-
 func (c *Conn) handshake(t *tls.Conn) error {
 	c.raw.SetDeadline(time.Now().Add(min(c.idle, maxHandshake)))
 	if c.stopped.Load() {
