@@ -71,7 +71,15 @@ func appendAddresses(b []byte, list string) []byte {
 
 // noBody stands where the grammar wants a body and there is none: a multipart
 // without parts, a message that is not looked into.
-const noBody = `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)`
+const noBody = `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0`
+
+func appendNoBody(b []byte, more bool) []byte {
+	b = append(b, noBody...)
+	if more {
+		b = append(b, " NIL NIL NIL NIL"...)
+	}
+	return append(b, ')')
+}
 
 // appendStructure appends BODY, or with more BODYSTRUCTURE (RFC 9051 §7.5.2).
 func appendStructure(b []byte, p *mimetree.Part, more bool) []byte {
@@ -81,7 +89,7 @@ func appendStructure(b []byte, p *mimetree.Part, more bool) []byte {
 			b = appendStructure(b, q, more)
 		}
 		if len(p.Parts) == 0 {
-			b = append(b, noBody...)
+			b = appendNoBody(b, more)
 		}
 		b = append(b, ' ')
 		b = appendString(b, p.Subtype)
@@ -122,7 +130,7 @@ func appendStructure(b []byte, p *mimetree.Part, more bool) []byte {
 		} else {
 			b = appendEnvelope(b, nil)
 			b = append(b, ' ')
-			b = append(b, noBody...)
+			b = appendNoBody(b, more)
 		}
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, p.Body.Lines, 10)
