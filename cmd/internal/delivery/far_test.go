@@ -195,9 +195,11 @@ func (f *far) serve(nc net.Conn) {
 		switch verb {
 		case "EHLO":
 			to = nil
+			usual = "250-far"
 			for _, e := range f.extra {
-				usual = "250-" + e + "\r\n" + usual
+				usual += "\r\n250-" + e
 			}
+			usual += "\r\n250 HELP"
 		case "DATA":
 			usual = "354 go"
 		case "QUIT":

@@ -194,6 +194,36 @@ func TestNextHost(t *testing.T) {
 	})
 }
 
+// TLS that does not come about is done without, unless the route wants it.
+func TestBrokenTLS(t *testing.T) {
+	for options, sent := range map[string]bool{"": true, "tls=may": true, "tls=none": true, "tls=must": false, "tls=verify": false} {
+		for _, reply := range []string{"220 go on", "454 4.7.0 not now", "502 no"} {
+			p := newPost(t, map[string]string{"routes": "hamburger.edu 192.0.2.1 " + options + "\n"})
+			synctest.Test(t, func(t *testing.T) {
+				w, f := hamburgers()
+				f.extra = []string{"STARTTLS"}
+				f.answer = func(_ *far, line string) string {
+					if line == "STARTTLS" {
+						return reply
+					}
+					return ""
+				}
+				sendTo(t, p, ketchup, "al@hamburger.edu")
+				after(t, w.runner(p), 30*time.Minute)
+				if got := f.got() == "al@hamburger.edu 1"; got != sent {
+					t.Errorf("%s, %s: sent %v", options, reply, got)
+				}
+				if asked := count(f, "STARTTLS") > 0; asked != (options != "tls=none") {
+					t.Errorf("%s, %s: asked for TLS %v %q", options, reply, asked, f.lines)
+				}
+				if !sent && (len(waiting(t, p)) != 1 || count(f, "MAIL FROM:<alice@crepes.fr>") > 0) {
+					t.Errorf("%s, %s: %q", options, reply, f.lines)
+				}
+			})
+		}
+	}
+}
+
 // Many messages for one host share a connection.
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	p := newPost(t, map[string]string{"routes": "* 192.0.2.5:2525 tls=none\n"})

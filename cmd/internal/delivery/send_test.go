@@ -154,6 +154,45 @@ func TestTroubleWithOneMailbox(t *testing.T) {
 	}
 }
 
+// A mailbox that breaks at the last moment, when others have the message: it is
+// queued for that user, from the file of one who has it.
+func TestTroubleAtTheLastMoment(t *testing.T) {
+	for _, broken := range []string{"alice", "bob"} {
+		p := newPost(t, nil)
+		sendTo(t, p, ketchup, "alice@crepes.fr", "bob@crepes.fr") // makes the Maildirs
+		u, _ := p.Office.Lookup(broken + "@crepes.fr")
+		box := filepath.Join(u.Maildir, "new")
+		r := io.MultiReader(strings.NewReader("Subject: second\n\nx\n"), last(func() { os.RemoveAll(box); os.WriteFile(box, nil, 0o600) }))
+		m := Message{From: "al@hamburger.edu", To: []Recipient{{Address: "alice@crepes.fr"}, {Address: "bob@crepes.fr"}}}
+		receipt, err := p.Take(t.Context(), m, r)
+		if err != nil || len(receipt.Queued) != 1 {
+			t.Fatalf("%+v, %v", receipt, err)
+		}
+		os.Remove(box)
+		os.Mkdir(box, 0o700)
+		if err := (&Runner{Post: p}).Pass(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		for user, n := range map[string]int{"alice": 2, "bob": 2} {
+			if user == broken {
+				n = 1
+			}
+			got := mail(t, p, user)
+			if text := strings.Join(got, ""); len(got) != n || strings.Count(text, "Subject: second") != 1 || strings.Count(text, "Return-Path: <al@hamburger.edu>") != 1 {
+				t.Errorf("%s has %q", user, got)
+			}
+		}
+	}
+}
+
+// last does something when everything before it has been read.
+type last func()
+
+func (l last) Read([]byte) (int, error) {
+	l()
+	return 0, io.EOF
+}
+
 func TestSubmission(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 24, 9, 0, time.UTC)
 	const added = "From: Alice <alice@crepes.fr>\nDate: Mon, 23 Nov 2026 12:24:09 +0000\nMessage-ID: <x7@crepes.fr>\nTo: undisclosed-recipients:;\n"
