@@ -117,10 +117,6 @@ func FuzzSession(f *testing.F) {
 		"bob/cur/3.c.host:2,T": "\n.",
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		dir := t.TempDir()
-		for name, text := range mail {
-			write(t, filepath.Join(dir, name), text)
-		}
 		synctest.Test(t, func(t *testing.T) {
 			client, server := net.Pipe()
 			go func() {
@@ -131,8 +127,18 @@ func FuzzSession(f *testing.F) {
 			}()
 			var heard bytes.Buffer
 			go io.Copy(&heard, client)
-			s := session(server, dir)
+			s := session(server, "")
 			s.Cleartext = true
+			s.Login = func(name, password string) (*maildir.Store, error) {
+				if name != "bob" || password != "hungry" {
+					return nil, pop3.ErrRefused
+				}
+				dir := t.TempDir()
+				for name, text := range mail {
+					write(t, filepath.Join(dir, name), text)
+				}
+				return maildir.Open(filepath.Join(dir, "bob"))
+			}
 			s.Serve(t.Context())
 			server.Close()
 			time.Sleep(2 * time.Minute)
