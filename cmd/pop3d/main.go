@@ -26,54 +26,63 @@ func main() {
 	})
 }
 
+// A server is what all sessions share.
+type server struct {
+	office *account.Office
+	guard  guard.Guard
+}
+
 func serve(c *cli.Context) error {
 	office, err := account.Open(c.String("post-office"))
 	if err != nil {
 		return err
 	}
+	s := &server{office: office}
 	return daemon.Run(c, daemon.Program{
 		Name:    "pop3d",
 		Roles:   map[string]daemon.Role{"pop3": {Port: 110}, "pop3s": {Port: 995, TLS: true}},
 		Preauth: true,
 		Busy:    "-ERR [SYS/TEMP] too many connections, come again later\r\n",
 		TLS:     office.TLS,
-		Serve: func(ctx context.Context, c *daemon.Client) {
-			converse(ctx, c, office)
-		},
+		Serve:   s.converse,
 	})
 }
 
-// guesses slows down who tries passwords in session after session.
-var guesses guard.Guard
-
 // converse holds one session for a client.
-func converse(ctx context.Context, c *daemon.Client, office *account.Office) {
-	s := &pop3.Session{
+func (s *server) converse(ctx context.Context, c *daemon.Client) {
+	session := &pop3.Session{
 		Conn:      wire.New(c.Conn, 255, c.Idle),
 		TLS:       c.TLS,
 		Cleartext: c.Cleartext,
 		Idle:      c.Idle,
 		Log:       c.Log,
-		Login: func(name, password string) (*maildir.Store, error) {
-			if err := guesses.Wait(ctx, c.Peer); err != nil {
-				return nil, err
-			}
-			u, err := office.Login(name, password)
-			if errors.Is(err, account.ErrRefused) {
-				guesses.Failed(c.Peer)
-				return nil, pop3.ErrRefused
-			}
-			if err != nil {
-				return nil, err
-			}
-			return maildir.Open(u.Maildir)
+		Login: func(ctx context.Context, name, password string) (*maildir.Store, error) {
+			return s.login(ctx, c.Peer, name, password)
 		},
 	}
 	if c.Preauth != nil {
-		s.User = c.Preauth.User
-		s.Open = func() (*maildir.Store, error) { return maildir.Open(c.Preauth.Maildir) }
+		session.User = c.Preauth.User
+		session.Open = func() (*maildir.Store, error) { return maildir.Open(c.Preauth.Maildir) }
 	}
-	if err := s.Serve(ctx); err != nil {
+	if err := session.Serve(ctx); err != nil {
 		c.Log.Info("hung up", "err", err)
 	}
+	session.Conn.Hangup()
+}
+
+// login opens the mail of who knows the password, slowly for an address from
+// which there were wrong ones.
+func (s *server) login(ctx context.Context, peer, name, password string) (*maildir.Store, error) {
+	if err := s.guard.Wait(ctx, peer); err != nil {
+		return nil, err
+	}
+	u, err := s.office.Login(name, password)
+	if errors.Is(err, account.ErrRefused) {
+		s.guard.Failed(peer)
+		return nil, pop3.ErrRefused
+	}
+	if err != nil {
+		return nil, err
+	}
+	return maildir.Open(u.Maildir)
 }

@@ -65,7 +65,7 @@ func (s *Session) login(name, password string, refused error) reply {
 	}
 	var store *maildir.Store
 	if err == nil {
-		store, err = s.Login(name, password)
+		store, err = s.Login(s.ctx, name, password)
 	}
 	if !errors.Is(err, ErrRefused) {
 		return s.open(store, err, name)

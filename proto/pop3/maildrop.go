@@ -179,11 +179,19 @@ func (s *Session) update() error {
 	if len(doomed) == 0 {
 		return nil
 	}
-	if err := s.folder.Expunge(doomed); err != nil {
-		return err
+	if err := s.folder.Expunge(doomed); err == nil {
+		s.gone = len(doomed)
+		return nil
 	}
-	s.gone = len(doomed)
-	return nil
+	var errs []error
+	for _, m := range doomed { // one that cannot be removed shall not keep the others
+		if err := s.folder.Expunge([]*maildir.Message{m}); err != nil {
+			errs = append(errs, err)
+		} else {
+			s.gone++
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // markSeen sets \Seen on what was retrieved, for those who read the same mail

@@ -89,7 +89,7 @@ type Session struct {
 
 	// Login opens the mail of a user who knows the password. ErrRefused says
 	// that he does not; any other error is ours, and he may come again.
-	Login func(name, password string) (*maildir.Store, error)
+	Login func(ctx context.Context, name, password string) (*maildir.Store, error)
 
 	// Open, if not nil, opens the mail of a client who need not log in. User
 	// is that client's name for the log.
@@ -133,8 +133,7 @@ func (r reply) with(body func(io.Writer) error) reply { r.body = body; return r 
 // up or falls silent instead of saying QUIT loses no message (RFC 1939 §3);
 // so does one that is told farewell because ctx has ended.
 //
-// The error says how the conversation ended when it was not by QUIT. What is
-// still queued must not be sent then: a message cut short shall not look whole.
+// The error says how the conversation ended when it was not by QUIT.
 func (s *Session) Serve(ctx context.Context) error {
 	s.ctx, s.begun = ctx, time.Now()
 	if s.Idle == 0 {
@@ -142,6 +141,7 @@ func (s *Session) Serve(ctx context.Context) error {
 	}
 	s.state = authorization
 	s.Conn.SetLimit(lineLimit)
+	s.Conn.AllowLF() // as people type it, and some scripts; it means nothing else here
 	defer context.AfterFunc(ctx, s.Conn.Stop)()
 	defer s.close()
 
@@ -218,6 +218,7 @@ func (s *Session) alien(line string) bool {
 func (s *Session) answer(line string) reply {
 	verb, arg, _ := strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
+	s.overhear(line, verb)
 	if verb != "PASS" && verb != "USER" { // which may hold spaces that count
 		arg = strings.Trim(arg, " ")
 	}
@@ -232,6 +233,17 @@ func (s *Session) answer(line string) reply {
 		return s.nonsense("not in this state")
 	}
 	return c.do(s, arg)
+}
+
+// overhear logs what the client says, but for what may be a secret.
+func (s *Session) overhear(line, verb string) {
+	if !s.Log.Enabled(s.ctx, slog.LevelDebug) {
+		return
+	}
+	if verb == "PASS" || verb == "APOP" || verb == "AUTH" {
+		line = verb
+	}
+	s.Log.Debug("client", "line", line)
 }
 
 // nonsense answers what no client that means well says often.

@@ -28,7 +28,7 @@ func session(c net.Conn, dir string) *pop3.Session {
 	return &pop3.Session{
 		Conn: wire.New(c, 255, 10*time.Minute),
 		Log:  slog.New(slog.DiscardHandler),
-		Login: func(name, password string) (*maildir.Store, error) {
+		Login: func(_ context.Context, name, password string) (*maildir.Store, error) {
 			if name == "carol" {
 				return nil, errors.New("disk away")
 			}
@@ -129,7 +129,7 @@ func FuzzSession(f *testing.F) {
 			go io.Copy(&heard, client)
 			s := session(server, "")
 			s.Cleartext = true
-			s.Login = func(name, password string) (*maildir.Store, error) {
+			s.Login = func(_ context.Context, name, password string) (*maildir.Store, error) {
 				if name != "bob" || password != "hungry" {
 					return nil, pop3.ErrRefused
 				}

@@ -99,6 +99,18 @@ func (c *Conn) AllowLF() { c.bareLF = true }
 // RemoteAddr is the other end, as the operating system tells it.
 func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
+// Hangup sends what is queued and tells the client that nothing more comes. The
+// connection stays for its owner to close, who can let the client take it all:
+// a close with octets of the client unread would destroy what is on its way.
+func (c *Conn) Hangup() error {
+	err := c.Flush()
+	if t, ok := c.nc.(*tls.Conn); ok && err == nil {
+		err = t.CloseWrite()
+	}
+	c.giveBack()
+	return err
+}
+
 // Close sends what is queued and hangs up.
 func (c *Conn) Close() error {
 	err := errors.Join(c.Flush(), c.nc.Close())

@@ -69,6 +69,7 @@ func (s *server) open(ask facts) error {
 			return usage("%s: not a listening socket", file.Name())
 		}
 		l, err := net.FileListener(file)
+		file.Close() // l has a duplicate
 		if err != nil {
 			return system("%s: %w", file.Name(), err)
 		}

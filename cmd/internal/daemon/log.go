@@ -54,6 +54,17 @@ func openLog(program string) {
 	})
 }
 
+// logElsewhere is for one conversation whose descriptor 2 is descriptor 1, as
+// in "2>&1 |": what is said there, the client hears.
+func logElsewhere(program string) *slog.Logger {
+	if k := kindOf(2); k != kindTerminal && k != kindDevice {
+		forsake(2)
+		onStderr = false
+		slog.SetDefault(slog.New(newLines(&syslog{program: program}, true)))
+	}
+	return slog.Default()
+}
+
 func isSocket(fd int) bool {
 	k := kindOf(fd)
 	return k == kindInet || k == kindSocket || k == kindListening

@@ -185,6 +185,15 @@ func TestDescriptorZero(t *testing.T) {
 	}
 }
 
+// With 2>&1 the log would be in the middle of the conversation.
+func TestStderrIsTheClient(t *testing.T) {
+	cmd := start(t, "-L")
+	cmd.Stdin = strings.NewReader("one\n")
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "role=echo peer= preauth=false\nhello\none\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // A client that stops reading its end of a pipe ends the session, not by a
 // signal.
 func TestBrokenPipe(t *testing.T) {

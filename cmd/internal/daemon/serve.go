@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -21,6 +22,7 @@ import (
 
 const (
 	handshakeTime = 30 * time.Second // for the TLS handshake before the first octet
+	lingerTime    = time.Second      // to take the last words
 	busyTime      = time.Second      // to take the refusal
 	drainTime     = 3 * time.Second  // for the replies in progress and the farewells after SIGTERM
 	killTime      = 1 * time.Second  // until sessions notice that their connection is closed
@@ -199,7 +201,9 @@ func (s *server) enter(nc net.Conn, peer netip.Addr) (refused string) {
 	return ""
 }
 
+// leave closes a connection and counts its client no more.
 func (s *server) leave(nc net.Conn) {
+	linger(nc)
 	nc.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,6 +212,17 @@ func (s *server) leave(nc net.Conn) {
 	if s.of[peer]--; s.of[peer] <= 0 {
 		delete(s.of, peer)
 	}
+}
+
+// linger lets the client take the last words: to close a socket while octets
+// of the client are unread destroys what is on its way to it.
+func linger(nc net.Conn) {
+	half, ok := nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	nc.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, nc, 1<<20)
 }
 
 // converse holds one conversation. A mistake of ours in it ends it, and no
@@ -237,13 +252,17 @@ func (s *server) converse(ctx context.Context, nc net.Conn, role string, encrypt
 		}
 		nc.SetDeadline(time.Time{})
 		c.Conn, c.Secure, c.TLS = t, true, nil
-		defer t.Close()
+		defer t.CloseWrite()
 	}
 	s.Serve(ctx, c)
 }
 
 // single holds the only conversation of this process.
 func (s *server) single(ctx context.Context, nc net.Conn, role, peer string, pre *Preauth) {
+	if same(1, 2) {
+		s.log = logElsewhere(s.Name)
+	}
+	forsake(0, 1)
 	addr, _ := netip.ParseAddr(peer)
 	s.live, s.of = map[net.Conn]netip.Addr{nc: network(addr)}, map[netip.Addr]int{}
 	over := make(chan struct{})

@@ -218,6 +218,24 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// The last words arrive, also at a client who has said more than anybody wanted
+// to hear.
+func TestLastWords(t *testing.T) {
+	s := newServer(t, Program{})
+	s.Serve = func(_ context.Context, c *Client) {
+		time.Sleep(50 * time.Millisecond) // until its octets are here
+		io.WriteString(c, "enough\n")
+	}
+	addr, _, _ := s.up(t, "127.0.0.1:0")
+	for range 5 {
+		c := dial(t, addr)
+		c.Write(make([]byte, 100_000))
+		c.hears(t, "enough\n")
+		c.gone(t)
+		c.Close()
+	}
+}
+
 // Somebody who does not shake hands keeps nobody else waiting.
 func TestTLSFromTheStart(t *testing.T) {
 	s := newServer(t, Program{})

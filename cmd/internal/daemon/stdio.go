@@ -11,11 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stdio makes a connection of descriptors 0 and 1, and puts /dev/null in their
-// place: a write to a vanished client through descriptor 1 itself would kill
-// the process.
+// stdio makes a connection of duplicates of descriptors 0 and 1: a write to a
+// vanished client through descriptor 1 itself would kill the process.
 func stdio(k kind) (net.Conn, error) {
-	defer forsake(0, 1)
 	if (k == kindInet || k == kindSocket) && same(0, 1) {
 		return net.FileConn(os.Stdin)
 	}
