@@ -255,9 +255,7 @@ func TestDiskFull(t *testing.T) {
 		if _, err := f.Append(AppendOptions{}, newText(60000)); !noRoom(err) {
 			t.Errorf("%s: append: %v", full, err)
 		}
-		if len(files(t, s, "tmp")) > 0 {
-			t.Error(files(t, s, "tmp"))
-		}
+		noLeftovers(t, s)
 		if now := look(t, f, true); len(now.Messages) != len(st.Messages) {
 			t.Errorf("%s: %v", full, keys(now))
 		}

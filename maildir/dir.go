@@ -36,6 +36,7 @@ type place struct {
 	dev, ino uint64
 	mode     uint32 // of files made here
 	uid, gid int    // owner of files made here, -1: whoever we are
+	turn     *turn
 }
 
 // openPlace opens the Maildir directory at path, relative to the directory at. With follow, path itself may be a
@@ -55,6 +56,7 @@ func openPlace(at int, path string, follow bool) (*place, error) {
 		p.close()
 		return nil, err
 	}
+	p.join()
 	return p, nil
 }
 
@@ -119,6 +121,7 @@ func (p *place) hold() *place {
 
 func (p *place) close() {
 	if p.users.Add(-1) == 0 {
+		p.leave()
 		unix.Close(p.fd)
 	}
 }

@@ -354,7 +354,7 @@ func TestDovecotTogether(t *testing.T) {
 			}
 			owner[m.UID] = m.Key()
 		}
-		if len(st.Messages) > 10 {
+		if len(st.Messages) > 20 {
 			if err := in.Store(st.Messages[n%10:n%10+3], Change{Add: Flagged}); err != nil {
 				t.Error(err)
 			}

@@ -29,14 +29,15 @@ type lock struct {
 	place   *place
 	ino     uint64
 	touched time.Time
-	turn    *turn
 }
 
-// Within the process callers queue at a turn: cheaper and fairer than the file, and how we know that a lock
-// file with our own pid in it belongs to someone before us.
+// A turn is what all places of one directory share within the process. Callers queue at it: that is cheaper and fairer
+// than the file, and how we know that a lock file with our own pid in it belongs to somebody before us.
 type turn struct {
-	busy  chan struct{}
-	users int
+	key    [2]uint64
+	busy   chan struct{}
+	places int    // open ones
+	source string // file in tmp that is linked to be the lock; who is busy may use it
 }
 
 var turns = struct {
@@ -44,53 +45,66 @@ var turns = struct {
 	of map[[2]uint64]*turn
 }{of: map[[2]uint64]*turn{}}
 
+// join finds the turn of a place, for as long as the place is open.
+func (p *place) join() {
+	turns.Lock()
+	defer turns.Unlock()
+	key := [2]uint64{p.dev, p.ino}
+	t := turns.of[key]
+	if t == nil {
+		t = &turn{key: key, busy: make(chan struct{}, 1)}
+		turns.of[key] = t
+	}
+	t.places++
+	p.turn = t
+}
+
+// leave ends what join began. With the last place the source of the lock goes.
+func (p *place) leave() {
+	t := p.turn
+	if t == nil {
+		return
+	}
+	turns.Lock()
+	t.places--
+	last := t.places == 0
+	if last {
+		delete(turns.of, t.key)
+	}
+	turns.Unlock()
+	if last && t.source != "" {
+		p.unlink(t.source)
+	}
+}
+
 // lock takes the folder's lock. It waits for a living holder, ErrLocked at the end; the lock of a process of this
 // host that has died is broken at once.
 func (p *place) lock() (*lock, error) {
 	deadline := time.Now().Add(lockWait)
-	key := [2]uint64{p.dev, p.ino}
-	turns.Lock()
-	t := turns.of[key]
-	if t == nil {
-		t = &turn{busy: make(chan struct{}, 1)}
-		turns.of[key] = t
-	}
-	t.users++
-	turns.Unlock()
 	select {
-	case t.busy <- struct{}{}:
+	case p.turn.busy <- struct{}{}:
 	default:
 		timer := time.NewTimer(lockWait)
 		defer timer.Stop()
 		select {
-		case t.busy <- struct{}{}:
+		case p.turn.busy <- struct{}{}:
 		case <-timer.C:
-			p.leave(t)
 			return nil, ErrLocked
 		}
 	}
-	l := &lock{place: p, turn: t}
+	l := &lock{place: p}
 	if err := l.acquire(deadline); err != nil {
-		<-t.busy
-		p.leave(t)
+		<-p.turn.busy
 		return nil, err
 	}
 	return l, nil
-}
-
-func (p *place) leave(t *turn) {
-	turns.Lock()
-	defer turns.Unlock()
-	if t.users--; t.users == 0 {
-		delete(turns.of, [2]uint64{p.dev, p.ino})
-	}
 }
 
 func (l *lock) acquire(deadline time.Time) error {
 	var seen stamp // of the lock file that stands in our way
 	var since time.Time
 	for wait := 500 * time.Microsecond; ; wait = min(wait*2, 20*time.Millisecond) {
-		skew, err := l.make()
+		err := l.make()
 		if err == nil {
 			return nil
 		}
@@ -98,12 +112,12 @@ func (l *lock) acquire(deadline time.Time) error {
 			return fmt.Errorf("lock folder: %w", err)
 		}
 		now := time.Now()
-		st, void := l.place.void(now.Add(-skew))
+		st, void := l.place.void(now.Add(-l.skew()))
 		if st != seen {
 			seen, since = st, now
 		}
 		if void || !since.IsZero() && now.Sub(since) > lockOverride {
-			l.place.breakLock(seen.ino)
+			l.place.breakNamed(lockName, seen)
 			continue
 		}
 		if now.After(deadline) {
@@ -113,77 +127,89 @@ func (l *lock) acquire(deadline time.Time) error {
 	}
 }
 
-// make makes the lock file with its content in one step, so that someone killed leaves no lock without an owner.
-// skew is how far the file system's clock is behind ours.
-func (l *lock) make() (skew time.Duration, err error) {
-	p := l.place
+// make makes the lock in one step, as a link to a file that has its content already: somebody killed leaves no lock without
+// an owner. The file stays in tmp for the next time, since to link is many times cheaper than to make a file.
+func (l *lock) make() error {
+	p, t := l.place, l.place.turn
+	for try := 0; ; try++ {
+		if t.source == "" {
+			name := "tmp/" + uniqueName()
+			fd, err := p.create(name)
+			if err != nil {
+				return err
+			}
+			err = writeAll(fd, []byte(lockContent()))
+			if cerr := unix.Close(fd); err == nil {
+				err = cerr
+			}
+			if err != nil {
+				p.unlink(name)
+				return err
+			}
+			t.source = name
+		} else if err := utimesAt(p.fd, t.source, nil); err == unix.ENOENT && try == 0 {
+			t.source = "" // somebody has tidied up
+			continue
+		}
+		err := again(func() error { return unix.Linkat(p.fd, t.source, p.fd, lockName, 0) })
+		switch err {
+		case unix.ENOENT:
+			if t.source = ""; try == 0 {
+				continue
+			}
+		case unix.EPERM, unix.ENOTSUP, unix.ENOSYS, unix.EMLINK: // no links here
+			err = l.exclusive()
+		case unix.EEXIST:
+			if sameFile(p.fd, t.source, p.fd, lockName) {
+				err = nil // NFS has done it, and said so too late
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return l.taken()
+	}
+}
+
+func lockContent() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
-	content := fmt.Sprintf("%d:%s", os.Getpid(), host)
-	name := ""
-	fd, err := openat(p.fd, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
-	switch err {
-	case nil:
-	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL, unix.ENOENT:
-		name = "tmp/" + uniqueName()
-		fd, err = openat(p.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-		if err != nil {
-			return 0, err
-		}
-	default:
-		return 0, err
-	}
-	defer unix.Close(fd)
-	if err = writeAll(fd, []byte(content)); err == nil {
-		if name == "" {
-			err = again(func() error {
-				return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), p.fd, lockName, unix.AT_SYMLINK_FOLLOW)
-			})
-			if err == unix.ENOENT || err == unix.EACCES { // no /proc here
-				err = l.exclusive(content)
-				if err == nil {
-					return 0, nil
-				}
-			}
-		} else {
-			err = again(func() error { return unix.Linkat(p.fd, name, p.fd, lockName, 0) })
-			if err == unix.EEXIST && sameFile(p.fd, name, p.fd, lockName) {
-				err = nil
-			}
-		}
-	}
-	var st unix.Stat_t
-	if serr := unix.Fstat(fd, &st); serr == nil {
-		skew = max(time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))), 0)
-	}
-	if name != "" {
-		p.unlink(name)
-	}
-	if err == nil {
-		l.ino, l.touched = st.Ino, time.Now()
-	}
-	return skew, err
+	return fmt.Sprintf("%d:%s", os.Getpid(), host)
 }
 
-// exclusive makes the lock the plain way.
-func (l *lock) exclusive(content string) error {
-	fd, err := openat(l.place.fd, lockName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
+// taken notes which lock is ours.
+func (l *lock) taken() error {
 	var st unix.Stat_t
-	if err = writeAll(fd, []byte(content)); err == nil {
-		err = unix.Fstat(fd, &st)
-	}
-	if err != nil {
+	if err := statat(l.place.fd, lockName, &st); err != nil {
 		l.place.unlink(lockName)
 		return err
 	}
 	l.ino, l.touched = st.Ino, time.Now()
 	return nil
+}
+
+// skew is how far the file system's clock is behind ours, by the time it has just given to our file.
+func (l *lock) skew() time.Duration {
+	st, err := l.place.stamp(l.place.turn.source)
+	if err != nil || (st == stamp{}) {
+		return 0
+	}
+	return max(st.age(time.Now()), 0)
+}
+
+// exclusive makes the lock the plain way.
+func (l *lock) exclusive() error {
+	fd, err := openat(l.place.fd, lockName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err = writeAll(fd, []byte(lockContent())); err != nil {
+		l.place.unlink(lockName)
+	}
+	return err
 }
 
 // void tells whether the lock file there is nobody's any more. now is by the file system's clock.
@@ -243,11 +269,9 @@ func processAge(pid int) (time.Duration, bool) {
 	return time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond), true
 }
 
-// breakLock removes a void lock file, unless another one has taken its place. Those who would break the same
+// breakNamed removes a void lock file, unless another one has taken its place. Those who would break the same
 // lock queue at the file itself, so that none of them removes the lock of the one before.
-func (p *place) breakLock(ino uint64) { p.breakNamed(lockName, ino) }
-
-func (p *place) breakNamed(name string, ino uint64) {
+func (p *place) breakNamed(name string, void stamp) {
 	fd, err := openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return
@@ -256,11 +280,9 @@ func (p *place) breakNamed(name string, ino uint64) {
 	if again(func() error { return unix.Flock(fd, unix.LOCK_EX) }) != nil {
 		return
 	}
-	var st, now unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Ino != ino || statat(p.fd, name, &now) != nil || now.Ino != ino {
-		return
+	if now, err := p.stamp(name); err == nil && now == void {
+		p.unlink(name)
 	}
-	p.unlink(name)
 }
 
 // touch says that the holder lives; whoever works for long under a lock calls it often.
@@ -281,8 +303,7 @@ func (l *lock) release() {
 	if statat(l.place.fd, lockName, &st) == nil && st.Ino == l.ino {
 		l.place.unlink(lockName)
 	}
-	<-l.turn.busy
-	l.place.leave(l.turn)
+	<-l.place.turn.busy
 }
 
 // noRoom tells whether an error is of the kind that goes away by removing mail.

@@ -67,8 +67,15 @@ func TestLockExcludes(t *testing.T) {
 	if n != 400 {
 		t.Error(n)
 	}
-	if len(turns.of) != 0 {
-		t.Error("turns are left")
+	if len(files(t, s, "tmp")) != 1 {
+		t.Error(files(t, s, "tmp"))
+	}
+	// Who tidies up in tmp does no harm.
+	os.Remove(filepath.Join(s.Path(), "tmp", files(t, s, "tmp")[0]))
+	if l, err := root.lock(); err != nil {
+		t.Error(err)
+	} else {
+		l.release()
 	}
 	if _, err := os.Stat(filepath.Join(s.Path(), lockName)); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
@@ -136,7 +143,22 @@ func TestProcessAge(t *testing.T) {
 	}
 }
 
-// Where files without a name cannot be made, the lock is made by link.
+// With the last open place goes what the lock is made from.
+func TestLockSourceGoes(t *testing.T) {
+	s := newStore(t)
+	f := open(t, s, "INBOX")
+	look(t, f, true)
+	s.Close()
+	if len(files(t, s, "tmp")) != 1 {
+		t.Error(files(t, s, "tmp"))
+	}
+	f.Close()
+	if len(files(t, s, "tmp")) != 0 {
+		t.Error(files(t, s, "tmp"))
+	}
+}
+
+// Nobody ever sees a lock without its owner.
 func TestLockIsWhole(t *testing.T) {
 	s := newStore(t)
 	root, err := s.dir()

@@ -163,7 +163,7 @@ func lockSubscriptions(root *place) (int, error) {
 		}
 		st, err := root.stamp(subscriptionsLock)
 		if err == nil && (st != stamp{}) && st.age(time.Now()) > stale {
-			root.breakNamed(subscriptionsLock, st.ino)
+			root.breakNamed(subscriptionsLock, st)
 		}
 		if time.Since(begun) > limit {
 			return -1, ErrLocked
