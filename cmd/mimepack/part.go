@@ -20,15 +20,13 @@ type part struct {
 	body  bool   // the text of the message: it has no name and no disposition
 	shown string // as the HTML names it
 
-	src     io.Reader // what is left to be read, from its beginning
-	spool   *os.File  // a copy of what cannot be read twice
-	found   content
-	replace *strings.Replacer // of names in the HTML
+	src   io.Reader // what is left to be read, from its beginning
+	spool *os.File  // a copy of what cannot be read twice
+	found content
 
 	parts []*part // of a multipart; then only media, params and boundary matter
 	bound string
 	extra mimetree.Params
-	lines int // of header that write puts before the content
 }
 
 const (

@@ -67,20 +67,19 @@ func (o *options) list(m *job) (int, error) {
 			fmt.Fprintln(o.out, strings.Join(fields, "\t"))
 			continue
 		}
-		line := fmt.Sprintf("%-*s %s%s", 8, r.section, strings.Repeat("  ", r.depth), p.MediaType())
-		for _, f := range []string{charset, p.Encoding} {
+		words := []string{fmt.Sprintf("%-8s %s%s", r.section, strings.Repeat("  ", r.depth), p.MediaType())}
+		for _, f := range []string{charset, p.Encoding, human(r.size)} {
 			if f != "" {
-				line += " " + f
+				words = append(words, f)
 			}
 		}
-		line += " " + human(r.size)
 		if name != "" {
-			line += " " + strconv.Quote(name)
+			words = append(words, strconv.Quote(name))
 		}
 		for _, q := range r.problems() {
-			line += " [" + q.Code + "]"
+			words = append(words, "["+q.Code+"]")
 		}
-		fmt.Fprintln(o.out, status.Clean(line))
+		fmt.Fprintln(o.out, status.Clean(strings.Join(words, " ")))
 	}
 	return m.exit, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -123,12 +124,7 @@ func (o *options) wantsField(f mimetree.Field) bool {
 	if len(o.fields) == 0 {
 		return true
 	}
-	for _, name := range o.fields {
-		if f.Is(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.fields, f.Is)
 }
 
 // decodeField decodes what may be encoded in a field: names in address lists only after the list

@@ -216,8 +216,8 @@ func (p *addressParser) angleAddr() {
 	v = strings.Trim(uncomment(Unfold([]byte(v))), " \t<")
 	a := Address{}
 	if strings.HasPrefix(v, "@") {
-		if i := strings.IndexByte(v, ':'); i >= 0 {
-			a.Route, v = v[:i], v[i+1:]
+		if before, after, ok := strings.Cut(v, ":"); ok {
+			a.Route, v = before, after
 		}
 	}
 	a.Local, a.Domain = SplitAddr(v)

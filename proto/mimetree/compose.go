@@ -52,7 +52,7 @@ func FoldText(name, value string) string {
 func FoldRaw(name, value string) string {
 	f := folder{}
 	f.word(name + ":")
-	for _, w := range strings.Fields(value) {
+	for w := range strings.FieldsSeq(value) {
 		f.word(w)
 	}
 	return f.end()
@@ -278,22 +278,22 @@ func encodeWords(s string) []string {
 	var b strings.Builder
 	if quoted <= (len(s)+2)/3*4 {
 		for _, r := range s {
-			enc := ""
+			var enc []byte
 			for _, o := range utf8.AppendRune(nil, r) {
 				switch {
 				case o == ' ':
-					enc += "_"
+					enc = append(enc, '_')
 				case qSafe(o):
-					enc += string(rune(o))
+					enc = append(enc, o)
 				default:
-					enc += "=" + string(upperHex[o>>4]) + string(upperHex[o&15])
+					enc = append(enc, '=', upperHex[o>>4], upperHex[o&15])
 				}
 			}
 			if b.Len()+len(enc) > room {
 				out = append(out, "=?utf-8?q?"+b.String()+"?=")
 				b.Reset()
 			}
-			b.WriteString(enc)
+			b.Write(enc)
 		}
 		return append(out, "=?utf-8?q?"+b.String()+"?=")
 	}

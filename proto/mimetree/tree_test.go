@@ -31,35 +31,57 @@ func outline(t *testing.T, msg string, o *Options) string {
 
 func TestTree(t *testing.T) {
 	for _, tt := range []struct{ name, msg, want string }{
-		{"simple", "Subject: x\n\nDo you like ketchup?\nHow about pickles?\n",
-			`1 text/plain "Do you like ketchup?\nHow about pickles?\n" 42/2` + "\n"},
-		{"no header at all", "Do you like ketchup?\nHow about pickles?\n",
-			`1 text/plain "Do you like ketchup?\nHow about pickles?\n" 42/2` + "\n"},
-		{"textbook", "From: alice@crepes.fr\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=StartOfNextPart\n\n" +
-			"--StartOfNextPart\nDear Bob, Please find a picture of a crepe.\n" +
-			"--StartOfNextPart\nContent-Transfer-Encoding: base64\nContent-Type: image/jpeg\n\nAAAA\nBBBB\n" +
-			"--StartOfNextPart\nDo you want the recipe?\n",
+		{
+			"simple", "Subject: x\n\nDo you like ketchup?\nHow about pickles?\n",
+			`1 text/plain "Do you like ketchup?\nHow about pickles?\n" 42/2` + "\n",
+		},
+		{
+			"no header at all", "Do you like ketchup?\nHow about pickles?\n",
+			`1 text/plain "Do you like ketchup?\nHow about pickles?\n" 42/2` + "\n",
+		},
+		{
+			"textbook", "From: alice@crepes.fr\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=StartOfNextPart\n\n" +
+				"--StartOfNextPart\nDear Bob, Please find a picture of a crepe.\n" +
+				"--StartOfNextPart\nContent-Transfer-Encoding: base64\nContent-Type: image/jpeg\n\nAAAA\nBBBB\n" +
+				"--StartOfNextPart\nDo you want the recipe?\n",
 			"TEXT multipart/mixed !missing-close-boundary\n" +
 				`1 text/plain "Dear Bob, Please find a picture of a crepe." 43/0` + "\n" +
 				`2 image/jpeg "AAAA\nBBBB" 10/1` + "\n" +
-				`3 text/plain "Do you want the recipe?\n" 25/1` + "\n"},
-		{"textbook, CRLF", "Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nDear Bob,\r\nhere it is.\r\n--B\r\n\r\nx\r\n--B--\r\nepilogue\r\n",
+				`3 text/plain "Do you want the recipe?\n" 25/1` + "\n",
+		},
+		{
+			"textbook, CRLF", "Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nDear Bob,\r\nhere it is.\r\n--B\r\n\r\nx\r\n--B--\r\nepilogue\r\n",
 			"TEXT multipart/mixed\n" +
-				`1 text/plain "Dear Bob,\r\nhere it is." 22/1` + "\n" + `2 text/plain "x" 1/0` + "\n"},
-		{"not closed inside", "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/alternative; boundary=b\n\n--b\n\n1\n--a\n\n2\n--a--\n",
-			"TEXT multipart/mixed\n1 multipart/alternative !missing-close-boundary\n" + `1.1 text/plain "1" 1/0` + "\n" + `2 text/plain "2" 1/0` + "\n"},
-		{"the same boundary twice", "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/alternative; boundary=a\n\n--a\n\n1\n--a--\n--a\n\n2\n--a--\n",
-			"TEXT multipart/mixed\n1 multipart/alternative\n" + `1.1 text/plain "1" 1/0` + "\n" + `2 text/plain "2" 1/0` + "\n"},
-		{"a longer boundary", "Content-Type: multipart/mixed; boundary=a\n\n--a\n\n--ab\n--a-\n--a  \n\n2\n--a-- \n",
-			"TEXT multipart/mixed\n" + `1 text/plain "--ab\n--a-" 10/1` + "\n" + `2 text/plain "2" 1/0` + "\n"},
-		{"embedded message", "Content-Type: message/rfc822\n\nSubject: in\nContent-Type: multipart/mixed; boundary=a\n\n--a\n\n1\n--a--\n",
-			"1 message/rfc822\n1.TEXT multipart/mixed\n" + `1.1 text/plain "1" 1/0` + "\n"},
-		{"digest", "Content-Type: multipart/digest; boundary=a\n\n--a\n\nSubject: in\n\nx\n--a\nContent-Type: text/html\n\ny\n--a--\n",
-			"TEXT multipart/digest\n1 message/rfc822\n" + `1.1 text/plain "x" 1/0` + "\n" + `2 text/html "y" 1/0` + "\n"},
-		{"boundary behind a header", "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: text/html\n--a\n\n2\n--a--",
-			"TEXT multipart/mixed\n" + `1 text/html "" 0/0 !no-blank-line` + "\n" + `2 text/plain "2" 1/0` + "\n"},
-		{"no blank line before the first part", "Content-Type: multipart/mixed; boundary=a\n--a\n\n1\n--a--\n",
-			"TEXT multipart/mixed !no-blank-line\n" + `1 text/plain "1" 1/0` + "\n"},
+				`1 text/plain "Dear Bob,\r\nhere it is." 22/1` + "\n" + `2 text/plain "x" 1/0` + "\n",
+		},
+		{
+			"not closed inside", "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/alternative; boundary=b\n\n--b\n\n1\n--a\n\n2\n--a--\n",
+			"TEXT multipart/mixed\n1 multipart/alternative !missing-close-boundary\n" + `1.1 text/plain "1" 1/0` + "\n" + `2 text/plain "2" 1/0` + "\n",
+		},
+		{
+			"the same boundary twice", "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/alternative; boundary=a\n\n--a\n\n1\n--a--\n--a\n\n2\n--a--\n",
+			"TEXT multipart/mixed\n1 multipart/alternative\n" + `1.1 text/plain "1" 1/0` + "\n" + `2 text/plain "2" 1/0` + "\n",
+		},
+		{
+			"a longer boundary", "Content-Type: multipart/mixed; boundary=a\n\n--a\n\n--ab\n--a-\n--a  \n\n2\n--a-- \n",
+			"TEXT multipart/mixed\n" + `1 text/plain "--ab\n--a-" 10/1` + "\n" + `2 text/plain "2" 1/0` + "\n",
+		},
+		{
+			"embedded message", "Content-Type: message/rfc822\n\nSubject: in\nContent-Type: multipart/mixed; boundary=a\n\n--a\n\n1\n--a--\n",
+			"1 message/rfc822\n1.TEXT multipart/mixed\n" + `1.1 text/plain "1" 1/0` + "\n",
+		},
+		{
+			"digest", "Content-Type: multipart/digest; boundary=a\n\n--a\n\nSubject: in\n\nx\n--a\nContent-Type: text/html\n\ny\n--a--\n",
+			"TEXT multipart/digest\n1 message/rfc822\n" + `1.1 text/plain "x" 1/0` + "\n" + `2 text/html "y" 1/0` + "\n",
+		},
+		{
+			"boundary behind a header", "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: text/html\n--a\n\n2\n--a--",
+			"TEXT multipart/mixed\n" + `1 text/html "" 0/0 !no-blank-line` + "\n" + `2 text/plain "2" 1/0` + "\n",
+		},
+		{
+			"no blank line before the first part", "Content-Type: multipart/mixed; boundary=a\n--a\n\n1\n--a--\n",
+			"TEXT multipart/mixed !no-blank-line\n" + `1 text/plain "1" 1/0` + "\n",
+		},
 		{"bad lines", "\xef\xbb\xbfFrom: a\nrubbish\nContent-Type: text/html\n\nx", `1 text/html "x" 1/0 !bad-header-line` + "\n"},
 		{"mbox", "From bob Mon Jan  1 00:00:00 2024\nContent-Type: text/html\n\nx", `1 text/html "x" 1/0` + "\n"},
 		{"empty", "", `1 text/plain "" 0/0` + "\n"},
