@@ -24,6 +24,10 @@ import (
 // maxHops is how many hosts a message may have passed (RFC 5321 §6.3).
 const maxHops = 100
 
+// maxRecipients is how many one message may have; who wants more can send it
+// twice.
+const maxRecipients = 50_000
+
 // errNobody is what a message gets that nobody is to have.
 var errNobody = &status.Error{Code: status.Usage, Err: errors.New("no recipients")}
 
@@ -162,13 +166,15 @@ func (u *untilDot) Read(p []byte) (int, error) {
 // of its Resent fields if there are any (RFC 5322 §3.6.6).
 func (p *program) recipients(h *delivery.Header) ([]delivery.Recipient, error) {
 	var to []delivery.Recipient
+	seen := map[string]bool{}
 	add := func(addr string, mailbox bool) error {
 		full, err := p.qualify(addr)
 		if err != nil {
 			return err
 		}
 		r := delivery.Recipient{Address: full, Notify: p.notify, Mailbox: mailbox}
-		if !slices.ContainsFunc(to, r.Same) {
+		if !seen[r.Key()] {
+			seen[r.Key()] = true
 			to = append(to, r)
 		}
 		return nil
@@ -200,8 +206,11 @@ func (p *program) recipients(h *delivery.Header) ([]delivery.Recipient, error) {
 			}
 		}
 	}
-	if len(to) == 0 {
+	switch {
+	case len(to) == 0:
 		return nil, errNobody
+	case len(to) > maxRecipients:
+		return nil, &status.Error{Code: status.DataErr, Err: fmt.Errorf("%d recipients, %d at most", len(to), maxRecipients)}
 	}
 	return to, nil
 }

@@ -40,9 +40,9 @@ type Recipient struct {
 	Mailbox bool   // it is a mailbox here, to which aliases have led: none is followed any more
 }
 
-// Same says whether r and o are one mailbox: the domain's case is nothing, the
-// local part's is (RFC 5321 §2.4).
-func (r Recipient) Same(o Recipient) bool { return fold(r.Address) == fold(o.Address) }
+// Key is the same for two addresses of one mailbox: the case of the domain
+// means nothing, that of the local part may (RFC 5321 §2.4).
+func (r Recipient) Key() string { return fold(r.Address) }
 
 func fold(addr string) string {
 	at := strings.LastIndexByte(addr, '@')

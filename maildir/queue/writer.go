@@ -38,7 +38,7 @@ func (q *Queue) create(id string, e Envelope) (*Writer, error) {
 	seen := make(map[string]bool, len(e.To))
 	var to []Recipient
 	for _, r := range e.To {
-		if key := fold(r.Address); !seen[key] {
+		if key := r.Key(); !seen[key] {
 			seen[key] = true
 			to = append(to, r)
 		}

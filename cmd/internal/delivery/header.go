@@ -196,13 +196,16 @@ func (h *Header) end(b []byte) []byte {
 func (h *Header) loops(addresses []string) string {
 	const hops = 100 // RFC 5321 §6.3
 	received := 0
+	ours := make(map[string]bool, len(addresses))
+	for _, a := range addresses {
+		ours[strings.ToLower(a)] = true
+	}
 	for _, f := range h.Fields {
 		switch {
 		case f.Is("Received"):
 			received++
 		case f.Is("Delivered-To"):
-			to := f.Body()
-			if slices.ContainsFunc(addresses, func(a string) bool { return strings.EqualFold(a, to) }) {
+			if ours[strings.ToLower(f.Body())] {
 				return "it has been delivered to this address before"
 			}
 		}

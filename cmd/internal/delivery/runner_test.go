@@ -413,7 +413,7 @@ func TestKilledRunners(t *testing.T) {
 		return
 	}
 	p := newPost(t, nil)
-	const n = 120
+	const n = 60
 	for i := range n {
 		m := Message{From: "alice@crepes.fr", QueueOnly: true, To: []Recipient{{Address: "bob@crepes.fr"}, {Address: "alice@crepes.fr"}}}
 		if i%10 == 0 {
