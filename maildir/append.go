@@ -90,6 +90,9 @@ func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
 	lk = nil
 	if err := f.dir.sync(sub(dir)[:3]); err != nil {
 		f.dir.unlink(sub(dir) + base + text)
+		if i, ok := findUID(f.lines, uid); ok {
+			f.mark(i, gone)
+		}
 		return 0, err
 	}
 	return uid, nil

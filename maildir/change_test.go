@@ -279,6 +279,45 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// What cannot be written can still be read.
+func TestReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	s, err := Create(filepath.Join(dir, "Maildir"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	deliver(t, s, "x\n")
+	f := open(t, s, "INBOX")
+	look(t, f, true)
+	deliver(t, s, "y\n") // gets no UID any more
+	f.Close()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Skip(err)
+	}
+	f = open(t, s, "INBOX")
+	st := look(t, f, true)
+	if !slices.Equal(uids(st), []uint32{1}) || read(t, f, st.Messages[0]) != "x\n" {
+		t.Error(keys(st))
+	}
+	if err := f.Store(st.Messages, Change{Add: Seen}); !errors.Is(err, unix.EROFS) {
+		t.Error(err)
+	}
+	if err := f.Expunge(st.Messages); !errors.Is(err, unix.EROFS) {
+		t.Error(err)
+	}
+	if _, err := f.Append(AppendOptions{}, strings.NewReader("z\n")); !errors.Is(err, unix.EROFS) {
+		t.Error(err)
+	}
+	if err := s.CreateFolder("x"); !errors.Is(err, unix.EROFS) {
+		t.Error(err)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	s := newStore(t)
 	f := open(t, s, "INBOX")

@@ -86,8 +86,8 @@ func sizes(base string) (s, w int64) {
 
 // baseOf gives the part of a file name that never changes: all before the first colon.
 func baseOf(name []byte) []byte {
-	if i := bytes.IndexByte(name, ':'); i >= 0 {
-		return name[:i]
+	if before, _, ok := bytes.Cut(name, []byte{':'}); ok {
+		return before
 	}
 	return name
 }
@@ -179,8 +179,8 @@ func deliveryTime(base string) (sec, usec uint64) {
 		return sec, 0
 	}
 	second, _, _ := strings.Cut(base[n+1:], ".")
-	if i := strings.IndexByte(second, 'M'); i >= 0 {
-		usec, _ = number(second[i+1:])
+	if _, after, ok := strings.Cut(second, "M"); ok {
+		usec, _ = number(after)
 	}
 	return sec, usec
 }

@@ -86,6 +86,22 @@ func TestUIDListKeepsWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
+// What Courier served keeps its UIDs.
+func TestCourierTakenOver(t *testing.T) {
+	s := newStore(t)
+	put(t, s, courierList, "1 1234567890 9\n3 a\n7 b\n")
+	put(t, s, "cur/a:2,S", "x\n")
+	put(t, s, "cur/b:2,", "x\n")
+	put(t, s, "new/c", "x\n")
+	st := look(t, open(t, s, "INBOX"), true)
+	if st.UIDValidity != 1234567890 || strings.Join(keys(st), " ") != "3=a 7=b 9=c" {
+		t.Error(st.UIDValidity, keys(st))
+	}
+	if got := get(t, s, listName); got != "3 V1234567890 N10\n3 :a\n7 :b\n9 :c\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestUIDListOfOthersIsReadOn(t *testing.T) {
 	s := newStore(t)
 	f := open(t, s, "INBOX")
