@@ -2,7 +2,6 @@ package imap_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"os"
@@ -17,39 +16,35 @@ import (
 	"pennypost/proto/wire"
 )
 
-// play lets a client say script to a session on dir and leave, and returns
-// what it heard.
-func play(t testing.TB, dir string, script []byte) []byte {
+// A script is a client who says what it has to say, hears all and leaves.
+type script struct {
+	net.Conn
+	io.Reader
+	bytes.Buffer
+}
+
+func (s *script) Read(p []byte) (int, error)     { return s.Reader.Read(p) }
+func (s *script) Write(p []byte) (int, error)    { return s.Buffer.Write(p) }
+func (*script) SetDeadline(time.Time) error      { return nil }
+func (*script) SetReadDeadline(time.Time) error  { return nil }
+func (*script) SetWriteDeadline(time.Time) error { return nil }
+func (*script) Close() error                     { return nil }
+
+// play serves one script on dir, and returns what the client heard.
+func play(t testing.TB, dir string, says []byte) []byte {
 	t.Helper()
 	store, err := maildir.Create(dir, maildir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, server := net.Pipe()
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
-	defer stop()
-	go func() {
-		s := &imap.Session{
-			Conn:    wire.New(server, 8192, 10*time.Second),
-			Preauth: &imap.User{Name: "bob", Store: store},
-			MaxSize: 1 << 20,
-			Idle:    10 * time.Second,
-		}
-		s.Serve(ctx)
-		server.Close()
-	}()
-	go func() {
-		client.Write(script)
-		client.Write([]byte("\r\nDONE\r\nlast LOGOUT\r\nlast LOGOUT\r\n"))
-		time.Sleep(time.Second) // within a literal: nobody will ever answer
-		client.SetReadDeadline(time.Now())
-	}()
-	heard, err := io.ReadAll(client)
-	if err != nil && !os.IsTimeout(err) {
-		t.Fatal(err)
+	c := &script{Reader: bytes.NewReader(says)}
+	s := &imap.Session{
+		Conn:    wire.New(c, 8192, time.Minute),
+		Preauth: &imap.User{Name: "bob", Store: store},
+		MaxSize: 1 << 20,
 	}
-	client.Close()
-	return heard
+	s.Serve(t.Context())
+	return c.Buffer.Bytes()
 }
 
 var announces = regexp.MustCompile(`\{(\d+)\}$`)
@@ -97,9 +92,6 @@ func FuzzSession(f *testing.F) {
 		var script []byte
 		for _, m := range client.FindAllSubmatch(text, -1) {
 			script = append(append(script, m[1]...), "\r\n"...)
-		}
-		if bytes.Contains(script, []byte("0000+}")) {
-			continue
 		}
 		f.Add(script, mail)
 	}
