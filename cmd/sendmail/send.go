@@ -233,7 +233,7 @@ func addresses(arg string) []string {
 // qualify gives a bare name our domain, and refuses what can be no address.
 func (p *program) qualify(addr string) (string, error) {
 	bad := func() (string, error) {
-		return "", &status.Error{Code: status.DataErr, Err: fmt.Errorf("bad address %s", addr)}
+		return "", &status.Error{Code: status.DataErr, Err: fmt.Errorf("bad address %.100s", addr)}
 	}
 	if addr == "" || len(addr) > 1000 || strings.ContainsFunc(addr, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
 		return bad()
@@ -249,7 +249,7 @@ func (p *program) qualify(addr string) (string, error) {
 	case strings.ContainsAny(domain, " <>()\"\\,;"):
 		return bad()
 	}
-	return addr, nil
+	return mimetree.Address{Local: local, Domain: domain}.Addr(), nil // quoted where it has to be
 }
 
 // from is the envelope sender: what -f says, an mbox line, $EMAIL; else the

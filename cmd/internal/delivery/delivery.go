@@ -71,13 +71,12 @@ func (p *Post) Queue() (*queue.Queue, error) {
 // ErrRemote if another host takes care of it, account.ErrUnknown if there is no
 // such user; anything else is trouble, as a *Refusal where it is known which.
 func (p *Post) Check(addr string) error {
-	at := strings.LastIndexByte(addr, '@')
-	if at >= 0 && !p.Office.Local(addr[at+1:]) {
-		return ErrRemote
-	}
 	t, err := p.Office.Resolve(addr)
 	if err != nil {
 		return err
+	}
+	if at := strings.LastIndexByte(addr, '@'); at >= 0 && !p.Office.Local(addr[at+1:]) {
+		return ErrRemote
 	}
 	return possible(t)
 }
