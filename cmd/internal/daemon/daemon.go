@@ -213,8 +213,10 @@ func (s *server) run(ctx context.Context, c *cli.Context, ask facts, w way) erro
 }
 
 // What is wrong before anybody is served, as sysexits(3) has it.
-func usage(format string, args ...any) error  { return status.Errorf(status.Usage, format, args...) }
+func usage(format string, args ...any) error { return status.Errorf(status.Usage, format, args...) }
+
 func config(format string, args ...any) error { return status.Errorf(status.Config, format, args...) }
+
 func system(format string, args ...any) error { return status.Errorf(status.OSErr, format, args...) }
 
 var errNobody = errors.New("nobody to talk to: give --listen, or run me from inetd, systemd or ssh")
