@@ -192,8 +192,9 @@ func (k header) match(c *candidate) (bool, error) {
 	return false, nil
 }
 
-// text is BODY, and with headers TEXT. It sees what a reader sees: texts in
-// their charset without their transfer encoding; headers decoded.
+// text is BODY, which matches no header field, and with headers TEXT. It sees
+// what a reader sees: texts in their charset without their transfer encoding;
+// headers decoded.
 type text struct {
 	needle  needle
 	headers bool
@@ -210,16 +211,14 @@ func (k text) match(c *candidate) (bool, error) {
 	if len(k.needle) == 0 {
 		return true, nil
 	}
-	top := true
 	o := &mimetree.Options{
 		Begin: func(_ string, p *mimetree.Part, h mimetree.Header) io.Writer {
 			hay := &haystack{needle: k.needle}
-			if k.headers || !top {
+			if k.headers {
 				for f := range h.All() {
 					hay.line(string(f.Name) + ": " + mimetree.DecodeWords(f.Text()))
 				}
 			}
-			top = false
 			if hay.found || p.Type == "text" || p.Type == "message" && !p.IsMessage() {
 				return hay.decoding(p)
 			}
