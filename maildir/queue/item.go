@@ -254,14 +254,15 @@ func printable(s string) string {
 }
 
 // Later puts the next try off until t. The name says when that is; should a
-// power cut undo it, the message is only tried earlier.
+// power cut undo it, the message is only tried earlier. One that somebody has
+// removed or moved meanwhile needs no name.
 func (i *Item) Later(t time.Time) error {
 	name := filepath.Join(filepath.Dir(i.name), fmt.Sprintf("%s,N=%d", i.ID, t.Unix()))
 	if name == i.name {
 		return nil
 	}
 	err := os.Rename(filepath.Join(i.q.dir, i.name), filepath.Join(i.q.dir, name))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("queue: %w", err)
 	}
 	i.name, i.Due = name, time.Unix(t.Unix(), 0)

@@ -234,6 +234,19 @@ func TestOrdinaryToolsMayBeUsed(t *testing.T) {
 	}
 }
 
+func TestRemovedInTheMiddleOfATry(t *testing.T) {
+	q := open(t)
+	id := put(t, q, Envelope{To: []Recipient{{Address: "b@c"}}}, "x")
+	i := take(t, q, id)
+	os.Remove(filepath.Join(q.Dir(), i.name))
+	if err := errors.Join(i.Note(monday, Note{0, Tried, "451 later"}), i.Later(monday), i.Remove()); err != nil {
+		t.Error(err)
+	}
+	if list, err := q.List(); err != nil || len(list) > 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
 func TestListIsInOrderOfTheNextTry(t *testing.T) {
 	q := open(t)
 	var want []string
