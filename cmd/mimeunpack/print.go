@@ -127,9 +127,43 @@ func (o *options) wantsField(f mimetree.Field) bool {
 	return slices.ContainsFunc(o.fields, f.Is)
 }
 
-// decodeField decodes what may be encoded in a field: names in address lists only after the list
-// has been read, so that a comma in a name stays in it.
-func decodeField(f mimetree.Field) string { return mimetree.DecodeWords(f.Text()) }
+// decodeField decodes what may be encoded in a field. Of a list of addresses the names are decoded
+// when it has been read, so that a comma in one of them stays in it.
+func decodeField(f mimetree.Field) string {
+	switch strings.ToLower(string(f.Name)) {
+	case "from", "to", "cc", "bcc", "sender", "reply-to":
+	default:
+		return mimetree.DecodeWords(f.Text())
+	}
+	var b strings.Builder
+	separator := ""
+	for _, a := range mimetree.ParseAddresses(string(f.Value)) {
+		switch a.Kind {
+		case mimetree.GroupStart:
+			b.WriteString(separator + mimetree.DecodeWords(a.Local) + ":")
+			separator = " "
+			continue
+		case mimetree.GroupEnd:
+			b.WriteString(";")
+		default:
+			b.WriteString(separator + person(a))
+		}
+		separator = ", "
+	}
+	return b.String()
+}
+
+// person is an address with the name before it, in quotes where a comma or the like is in it.
+func person(a mimetree.Address) string {
+	name, addr := a.Display(), mimetree.DecodeWords(a.Addr())
+	switch {
+	case name == "":
+		return addr
+	case strings.ContainsAny(name, `()<>@,;:\"[]`):
+		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+	}
+	return name + " <" + addr + ">"
+}
 
 // printable is text for one line: control and format characters are shown as escapes.
 func printable(s string) string {
