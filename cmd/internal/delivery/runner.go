@@ -44,25 +44,39 @@ func or[T int | time.Duration](v, otherwise T) T {
 }
 
 // Pass tries every message that waits, due or not, once, and returns when that
-// is done. When ctx ends it finishes the transactions in progress.
+// is done. What it has returned to a sender, it tries as well, so that one pass
+// is enough for a report to a mailbox here. When ctx ends it finishes the
+// transactions in progress.
 func (r *Runner) Pass(ctx context.Context, want func(queue.Entry) bool) error {
 	q, err := r.Post.Queue()
 	if err != nil {
 		return err
 	}
 	r.clean(q)
+	defer r.hangUp()
+	tried := map[string]bool{}
+	for range 2 { // nothing is returned on what was returned
+		if err := r.round(ctx, q, tried, want); err != nil || want != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// round tries every message that waits and has not been tried.
+func (r *Runner) round(ctx context.Context, q *queue.Queue, tried map[string]bool, want func(queue.Entry) bool) error {
 	list, err := q.List()
 	if err != nil {
 		return err
 	}
-	defer r.hangUp()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	seats := make(chan struct{}, or(r.Workers, 20))
 	for _, e := range list {
-		if e.Held || want != nil && !want(e) {
+		if tried[e.ID] || e.Held || want != nil && !want(e) {
 			continue
 		}
+		tried[e.ID] = true
 		select {
 		case seats <- struct{}{}:
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // A line that is no field leaves what lies around it as it was: only a text
@@ -32,4 +33,23 @@ func TestHeaderWithForeignLine(t *testing.T) {
 			t.Errorf("%q becomes %q", test.in, got)
 		}
 	}
+}
+
+// One pass is enough for a refusal to come back to a mailbox here.
+func TestOnePassReturnsToSender(t *testing.T) {
+	p := newPost(t, nil)
+	synctest.Test(t, func(t *testing.T) {
+		w, f := hamburgers()
+		f.answer = times(100, "RCPT", "550 5.1.1 nobody")
+		m := Message{From: "alice@crepes.fr", To: []Recipient{{Address: "al@hamburger.edu"}}}
+		if _, err := p.Send(t.Context(), m, strings.NewReader(ketchup)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.runner(p).Pass(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(mail(t, p, "alice")); got != 1 || len(waiting(t, p)) > 0 {
+			t.Errorf("%d reports, in the queue %v", got, waiting(t, p))
+		}
+	})
 }
