@@ -453,6 +453,14 @@ func renameNew(fromDir int, from string, toDir int, to string) error {
 	if err == unix.EEXIST && sameFile(fromDir, from, toDir, to) {
 		err = nil
 	}
+	if err == unix.EPERM || err == unix.ENOSYS || err == unix.ENOTSUP || err == unix.EMLINK {
+		// No links either (FAT, some FUSE): names are unique, so to look first will have to do.
+		var st unix.Stat_t
+		if statat(toDir, to, &st) == nil {
+			return unix.EEXIST
+		}
+		return again(func() error { return unix.Renameat(fromDir, from, toDir, to) })
+	}
 	if err != nil {
 		return err
 	}

@@ -264,7 +264,8 @@ func (s *Store) deleteFolder(name string) error {
 	if err != nil {
 		return err
 	}
-	// One rename takes it away; what follows is housekeeping, and done by the next one if we are killed.
+	// One rename takes it away. What follows is housekeeping: what it leaves, because we are killed or somebody still
+	// delivers there, is removed by those who come later.
 	trash := stagingName + uniqueName()
 	if err := renameNew(root.fd, dir, root.fd, trash); err != nil {
 		return err
@@ -272,7 +273,8 @@ func (s *Store) deleteFolder(name string) error {
 	if err := fsync(root.fd); err != nil {
 		return err
 	}
-	return root.removeAll(trash)
+	root.removeAll(trash)
+	return nil
 }
 
 // RenameFolder gives a folder and all below it another name. Renaming INBOX moves its messages to a new folder and
