@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"pennypost/proto/mimetree"
 )
@@ -73,6 +74,7 @@ type jsonReport struct {
 	*job
 	digest bool
 	msg    jsonMessage
+	parts  [][]byte // each written when it has ended: many parts cost little more than their text
 }
 
 func (o *options) json(m *job) (int, error) {
@@ -88,9 +90,35 @@ func (o *options) json(m *job) (int, error) {
 		return 0, err
 	}
 	r.msg.Bytes = root.Body.End
-	r.msg.Parts = nonNil(r.msg.Parts)
-	r.msg.Problems = nonNil(r.msg.Problems)
-	return m.exit, printJSON(o.out, &r.msg)
+	return m.exit, r.print(o.out)
+}
+
+// print writes the object on one line.
+func (r *jsonReport) print(w *bufio.Writer) error {
+	head, err := marshal(struct {
+		File    string       `json:"file"`
+		Bytes   int64        `json:"bytes"`
+		Headers *jsonHeaders `json:"headers"`
+	}{r.msg.File, r.msg.Bytes, r.msg.Headers})
+	if err != nil {
+		return err
+	}
+	tail, err := marshal(nonNil(r.msg.Problems))
+	if err != nil {
+		return err
+	}
+	escape(w, bytes.TrimSuffix(head, []byte("}")))
+	w.WriteString(`,"parts":[`)
+	for i, part := range r.parts {
+		if i > 0 {
+			w.WriteByte(',')
+		}
+		escape(w, part)
+	}
+	w.WriteString(`],"problems":`)
+	escape(w, tail)
+	w.WriteString("}\n")
+	return w.Flush()
 }
 
 // readHeaders decodes the fields that people look for.
@@ -266,43 +294,49 @@ func (r *jsonReport) end(l *leaf, w io.Writer) error {
 			r.msg.Problems = append(r.msg.Problems, jsonProblem{l.section, q.Code, q.Text})
 		}
 	}
-	r.insert(l, j)
-	return nil
+	return r.insert(l, j)
 }
 
 // insert puts a part where it began: a container ends after its parts.
-func (r *jsonReport) insert(l *leaf, j *jsonPart) {
-	for len(r.msg.Parts) <= l.index {
-		r.msg.Parts = append(r.msg.Parts, nil)
+func (r *jsonReport) insert(l *leaf, j *jsonPart) error {
+	b, err := marshal(j)
+	if err != nil {
+		return err
 	}
-	r.msg.Parts[l.index] = j
+	for len(r.parts) <= l.index {
+		r.parts = append(r.parts, nil)
+	}
+	r.parts[l.index] = b
+	return nil
 }
 
 const maxReported = 1000 // problems of one message that are told
 
-// printJSON writes one line. Control characters beyond ASCII are escaped too: they move some terminals.
-func printJSON(w *bufio.Writer, v any) error {
+func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	if bytes.IndexFunc(b.Bytes(), func(r rune) bool { return r >= 0x7f && (r < 0xa0 || isFormat(r)) }) < 0 {
-		w.Write(b.Bytes())
-		return w.Flush()
-	}
-	for _, r := range b.String() {
-		switch {
-		case r >= 0x7f && r < 0xa0, isFormat(r):
-			if r > 0xffff {
-				w.WriteString(escapePair(r))
-			} else {
-				fmt.Fprintf(w, `\u%04x`, r)
-			}
-		default:
-			w.WriteRune(r)
+	err := e.Encode(v)
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
+}
+
+// escape writes JSON with the control characters beyond ASCII escaped too, since they move some terminals;
+// and the invisible ones.
+func escape(w *bufio.Writer, b []byte) {
+	special := func(r rune) bool { return r >= 0x7f && (r < 0xa0 || isFormat(r)) }
+	for {
+		i := bytes.IndexFunc(b, special)
+		if i < 0 {
+			w.Write(b)
+			return
 		}
+		w.Write(b[:i])
+		r, n := utf8.DecodeRune(b[i:])
+		if r > 0xffff {
+			w.WriteString(escapePair(r))
+		} else {
+			fmt.Fprintf(w, `\u%04x`, r)
+		}
+		b = b[i+n:]
 	}
-	return w.Flush()
 }
