@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -129,5 +128,3 @@ func (s *Session) namespace(p *parser) reply {
 	s.untagged(`NAMESPACE (("" "%s")) NIL NIL`, separator)
 	return ok("done")
 }
-
-var errState = errors.New("not in this state")

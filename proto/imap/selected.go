@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"errors"
 	"fmt"
 
 	"pennypost/maildir"
@@ -55,8 +54,6 @@ func (v *view) deleted(at []int) (msgs []*maildir.Message) {
 	}
 	return msgs
 }
-
-var errReadOnly = errors.New("the mailbox is read-only")
 
 func readOnly() reply { return no("READ-ONLY", "selected with EXAMINE") }
 

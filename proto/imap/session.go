@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -132,10 +131,9 @@ type Session struct {
 	user    *User
 	view    *view
 	began   time.Time
-	heard   int // commands before login
-	bad     int // wrong commands in a row
-	refused int // wrong passwords
-	p       *parser
+	heard   int    // commands before login
+	bad     int    // wrong commands in a row
+	refused int    // wrong passwords
 	budget  int64  // octets that the current command may still have
 	scratch []byte // for answers
 	buf     []byte // holds a short message
@@ -301,7 +299,6 @@ func (s *Session) turn() error {
 	}
 	p := &parser{rest: line}
 	p.more = func(l announced) (string, string, error) { return s.literal(p, l) }
-	s.p = p
 	p.line = line
 
 	tag := p.tag()
@@ -495,6 +492,3 @@ func (s *Session) skip(p *parser) error {
 		}
 	}
 }
-
-// errorf is fmt.Errorf, for the reasons of BAD.
-func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
