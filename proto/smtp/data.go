@@ -33,15 +33,19 @@ func (s *Session) data(arg string) reply {
 	if err == nil && body.err != io.EOF && body.err != nil {
 		err = body.err
 	}
-	r := s.verdict(&env, body, err)
+	r := s.verdict(env.ID, body, err)
 	if err == nil && r.code/100 == 2 {
 		s.junk = 0
 	} else if err == nil {
 		err = body.err
 	}
+	verdict := "client left"
+	if r.code > 0 {
+		verdict = fmt.Sprintf("%d %s", r.code, r.status)
+	}
 	attrs := []any{
 		"id", env.ID, "user", env.User, "helo", s.helo, "from", env.From, "to", recipients(env.To),
-		"size", body.size, "verdict", fmt.Sprintf("%d %s", r.code, r.status), "as", id, "took", time.Since(start),
+		"size", body.size, "verdict", verdict, "as", id, "took", time.Since(start),
 	}
 	if err != nil {
 		attrs = append(attrs, "err", err)
@@ -63,8 +67,8 @@ func recipients(to []string) []string {
 	return append(to[:most:most], fmt.Sprintf("and %d more", len(to)-most))
 }
 
-// verdict is the reply to a message for which Deliver returned err.
-func (s *Session) verdict(env *Envelope, body *content, err error) reply {
+// verdict is the reply to the message id, for which Deliver returned err.
+func (s *Session) verdict(id string, body *content, err error) reply {
 	if !body.drain() {
 		switch {
 		case errors.Is(body.err, wire.ErrLineEnd):
@@ -74,8 +78,7 @@ func (s *Session) verdict(env *Envelope, body *content, err error) reply {
 			s.state = over // and it goes on and on
 			return say(552, "5.3.4", errTooBig.Error())
 		}
-		r := s.lost(body.err)
-		return r
+		return s.lost(body.err)
 	}
 	switch {
 	case body.tooBig:
@@ -83,7 +86,7 @@ func (s *Session) verdict(env *Envelope, body *content, err error) reply {
 	case err != nil:
 		return refuse(err, say(451, "4.3.0", "trouble here; try again later"))
 	}
-	return say(250, "2.0.0", "message accepted for delivery as "+env.ID)
+	return say(250, "2.0.0", "message accepted for delivery as "+id)
 }
 
 // content is a message as it comes in.
