@@ -1,7 +1,7 @@
 package cmd_test
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -44,25 +44,24 @@ func TestKilledDaemonsLoseNothing(t *testing.T) {
 				var clients sync.WaitGroup
 				for c := range 4 {
 					clients.Go(func() {
-						for i := range 1000 {
+						converse := bySMTP
+						if program == "imapd" {
+							converse = byAPPEND
+						}
+						converse(d.port, func(i int) string {
 							name := fmt.Sprintf("%s-%d-%d-%d", program, round, c, i)
 							mu.Lock()
+							defer mu.Unlock()
 							tried[name] = true
-							mu.Unlock()
-							deliver := bySMTP
-							if program == "imapd" {
-								deliver = byAPPEND
-							}
-							if !deliver(d.port, name) {
-								return
-							}
+							return name
+						}, func(name string) {
 							mu.Lock()
+							defer mu.Unlock()
 							acked[name] = true
-							mu.Unlock()
-						}
+						})
 					})
 				}
-				time.Sleep(time.Duration(20+rand.IntN(200)) * time.Millisecond)
+				time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond)
 				d.kill()
 				clients.Wait()
 			}
@@ -71,54 +70,74 @@ func TestKilledDaemonsLoseNothing(t *testing.T) {
 	}
 }
 
-// bySMTP and byAPPEND hand in one message and say whether it was acknowledged.
-func bySMTP(port int, name string) bool {
-	return dialogue(port, []string{"", "HELO crepes.fr", "MAIL FROM:<alice@crepes.fr>", "RCPT TO:<bob@hamburger.edu>", "DATA", body(name) + "."},
-		[]string{"220", "250", "250", "250", "354", "250"})
+// bySMTP and byAPPEND hand in messages over one connection until it breaks.
+// Each has the name that next gives; acked hears which were acknowledged.
+func bySMTP(port int, next func(int) string, acked func(string)) {
+	c := talk(port)
+	if !c.ask("220", "") || !c.ask("250", "HELO crepes.fr") {
+		return
+	}
+	for i := 0; ; i++ {
+		name := next(i)
+		if !c.ask("250", "MAIL FROM:<alice@crepes.fr>") || !c.ask("250", "RCPT TO:<bob@hamburger.edu>") ||
+			!c.ask("354", "DATA") || !c.ask("250", body(name)+".") {
+			return
+		}
+		acked(name)
+	}
 }
 
-func byAPPEND(port int, name string) bool {
-	return dialogue(port, []string{"", "a LOGIN bob hungry", fmt.Sprintf("b APPEND INBOX {%d}", len(body(name))), body(name)},
-		[]string{"* OK", "a OK", "+ ", "b OK"})
+func byAPPEND(port int, next func(int) string, acked func(string)) {
+	c := talk(port)
+	if !c.ask("* OK", "") || !c.ask("a OK", "a LOGIN bob hungry") {
+		return
+	}
+	for i := 0; ; i++ {
+		name := next(i)
+		if !c.ask("+ ", fmt.Sprintf("b APPEND INBOX {%d}", len(body(name)))) || !c.ask("b OK", body(name)) {
+			return
+		}
+		acked(name)
+	}
 }
 
-// dialogue says each line and waits for an answer that begins as it should;
-// any other, or none, ends it.
-func dialogue(port int, say, hear []string) bool {
+// A fragile is a conversation that may break at any moment.
+type fragile struct {
+	net.Conn
+	*bufio.Reader
+}
+
+func talk(port int) fragile {
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
-		return false
+		return fragile{}
 	}
-	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Minute))
-	var buf []byte
-	p := make([]byte, 4096)
-	for i, line := range say {
-		if line != "" {
-			if _, err := io.WriteString(c, line+"\r\n"); err != nil {
-				return false
-			}
-		}
-		for !answered(buf, hear[i]) {
-			n, err := c.Read(p)
-			if err != nil {
-				return false
-			}
-			buf = append(buf, p[:n]...)
-		}
-		buf = buf[:0]
-	}
-	return true
+	return fragile{c, bufio.NewReader(c)}
 }
 
-// answered says whether a whole line in buf begins with want.
-func answered(buf []byte, want string) bool {
-	for line := range bytes.Lines(buf) {
-		if bytes.HasPrefix(line, []byte(want)) && bytes.HasSuffix(line, []byte("\r\n")) && !(len(line) > 3 && line[3] == '-') {
+// ask says a line and waits for one that begins with want. When the
+// conversation has broken it hangs up and says false.
+func (f fragile) ask(want, line string) bool {
+	if f.Conn == nil {
+		return false
+	}
+	if line != "" {
+		if _, err := io.WriteString(f.Conn, line+"\r\n"); err != nil {
+			f.Close()
+			return false
+		}
+	}
+	for {
+		got, err := f.ReadString('\n')
+		if err != nil {
+			f.Close()
+			return false
+		}
+		if strings.HasPrefix(got, want) && (len(got) < 4 || got[3] != '-') {
 			return true
 		}
 	}
-	return false
 }
 
 // sendmail killed while it takes a message: what exited with 0 is there. A
