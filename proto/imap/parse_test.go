@@ -236,10 +236,21 @@ func TestWild(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"*", "a.b", true}, {"%", "a.b", false}, {"%", "a", true}, {"%.%", "a.b", true},
-		{"a*b", "ab", true}, {"a*b", "a.x.b", true}, {"a%b", "a.b", false}, {"", "", true},
-		{"", "a", false}, {"a", "", false}, {"*%", "a.b", true}, {"%*", "a.b", true}, {"a%%b", "axxb", true},
-		{"*a*a*a", "aaa", true}, {"*a*a*a", "aa", false},
+		{"*", "a.b", true},
+		{"%", "a.b", false},
+		{"%", "a", true},
+		{"%.%", "a.b", true},
+		{"a*b", "ab", true},
+		{"a*b", "a.x.b", true},
+		{"a%b", "a.b", false},
+		{"", "", true},
+		{"", "a", false},
+		{"a", "", false},
+		{"*%", "a.b", true},
+		{"%*", "a.b", true},
+		{"a%%b", "axxb", true},
+		{"*a*a*a", "aaa", true},
+		{"*a*a*a", "aa", false},
 	} {
 		if got := newPattern(c.pattern).matches(&name{text: c.text, wire: c.text}); got != c.want {
 			t.Errorf("%q matches %q: %v", c.pattern, c.text, got)

@@ -148,10 +148,11 @@ func (s *Session) tellFound(p *parser, found []int, extended bool, options []str
 
 // A query reads search keys.
 type query struct {
-	s    *Session
-	v    *view
-	err  error // a mistake that the grammar does not know of
-	keys int
+	s     *Session
+	v     *view
+	texts int
+	err   error // a mistake that the grammar does not know of
+	keys  int
 
 	charset encoding.Encoding // of the strings; nil: UTF-8
 }
@@ -167,8 +168,9 @@ func (q *query) needle(p *parser) needle {
 	return newNeedle(s)
 }
 
-// maxKeys bounds the search keys of one command.
-const maxKeys = 2000
+// maxKeys bounds the search keys of one command, maxTexts those among them for
+// each of which the whole message is read.
+const maxKeys, maxTexts = 2000, 100
 
 var flagKeys = map[string]maildir.Flags{
 	"ANSWERED": maildir.Replied, "FLAGGED": maildir.Flagged, "DELETED": maildir.Trashed,
@@ -223,10 +225,11 @@ func (q *query) key(p *parser) key {
 		field := strings.ToLower(p.astring())
 		p.sp()
 		return header{field, q.needle(p)}
-	case "BODY":
-		return text{q.needle(p), false}
-	case "TEXT":
-		return text{q.needle(p), true}
+	case "BODY", "TEXT":
+		if q.texts++; q.texts > maxTexts {
+			p.fail("too many BODY and TEXT keys")
+		}
+		return text{q.needle(p), name == "TEXT"}
 	case "BEFORE", "ON", "SINCE":
 		return received{name, p.date()}
 	case "SENTBEFORE", "SENTON", "SENTSINCE":

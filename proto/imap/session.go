@@ -257,7 +257,7 @@ func (s *Session) greet() {
 		return
 	}
 	s.enter(s.Preauth)
-	if s.Tag != "" {
+	if p := (&parser{rest: s.Tag}); s.Tag != "" && p.tag() == s.Tag {
 		s.Conn.Printf("%s OK [CAPABILITY %s] logged in", s.Tag, s.capabilities())
 		return
 	}
