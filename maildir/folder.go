@@ -46,7 +46,8 @@ type Folder struct {
 	doubt    map[uint32]doubt
 	sizes    map[uint32]int64 // counted ones
 
-	changed bool
+	changed bool       // state has other messages than lines, or unlike them all
+	touched []*Message // those that only have other flags than in state
 	state   *State
 }
 

@@ -156,13 +156,14 @@ func (f *Folder) seenAt(i int, dir byte, in *info) {
 	}
 	if m.dir == nowhere {
 		m.Recent = dir == inNew // never shown: it may still change
+		f.changed = true
 	} else {
 		c := *m
 		m = &c
 		f.lines[i] = m
+		f.touched = append(f.touched, m)
 	}
 	m.dir, m.info, m.Flags = dir, in, in.flags
-	f.changed = true
 }
 
 // there tells whether a file has this name right now.

@@ -98,15 +98,26 @@ func (f *Folder) Sync(o SyncOptions) (*State, error) {
 
 // picture gives the present State.
 func (f *Folder) picture() *State {
-	if f.state != nil && !f.changed && f.state.UIDNext == f.head.next {
+	if f.state != nil && !f.changed && len(f.touched) == 0 && f.state.UIDNext == f.head.next {
 		return f.state
 	}
-	list := make([]*Message, 0, len(f.lines))
-	for _, m := range f.lines {
-		if m.dir == inNew || m.dir == inCur {
-			list = append(list, m)
+	var list []*Message
+	if f.state != nil && !f.changed {
+		list = slices.Clone(f.state.Messages)
+		for _, m := range f.touched {
+			if i, ok := findUID(list, m.UID); ok {
+				list[i] = m
+			}
+		}
+	} else {
+		list = make([]*Message, 0, len(f.lines))
+		for _, m := range f.lines {
+			if m.dir == inNew || m.dir == inCur {
+				list = append(list, m)
+			}
 		}
 	}
+	f.touched = nil
 	f.state = &State{UIDValidity: f.head.validity, UIDNext: f.head.next, Messages: list, Keywords: f.keywords.all()}
 	f.changed = false
 	return f.state
