@@ -91,6 +91,54 @@ func TestEveryProgramIntroducesItself(t *testing.T) {
 	}
 }
 
+var manArgs = regexp.MustCompile(`(?:^|\bFl )(-?[A-Za-z0-9][A-Za-z0-9-]*)`)
+
+// Every flag that a manual describes is in a line that can be pasted, under
+// EXAMPLES or beside the description, in one of its spellings.
+func TestManualsShowEveryFlag(t *testing.T) {
+	for _, page := range pages(t, "[18]") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown strings.Builder
+		literal := false
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, ".Dl $ ") {
+				t.Errorf("%s: with the prompt nobody can paste %s", page, line)
+			}
+			switch {
+			case strings.HasPrefix(line, ".Bd "):
+				literal = true
+			case strings.HasPrefix(line, ".Ed"):
+				literal = false
+			case literal, strings.HasPrefix(line, ".Dl "):
+				shown.WriteString(line)
+			}
+		}
+		examples := strings.NewReplacer(`\-`, "-", `\(aq`, "'", `\(dq`, `"`, `\e`, `\`, `\&`, "").Replace(shown.String())
+		for _, item := range manItem.FindAllStringSubmatch(string(text), -1) {
+			if item[1] == "-help" || item[1] == "-version" {
+				continue // no example is needed for these
+			}
+			var spellings []string
+			for _, f := range manArgs.FindAllStringSubmatch(item[1], -1) {
+				name := regexp.QuoteMeta(f[1])
+				switch {
+				case strings.HasPrefix(name, "-"): // --flag
+					spellings = append(spellings, "-"+name+`(?:[ =\n]|$)`)
+				default: // alone, among others in one word, or with its value
+					spellings = append(spellings, "-[a-zA-Z]*"+name)
+				}
+			}
+			used := regexp.MustCompile(`(?m)(?:^|\s)(?:` + strings.Join(spellings, "|") + `)`)
+			if !used.MatchString(examples) {
+				t.Errorf("%s: no example has .It Fl %s", page, item[1])
+			}
+		}
+	}
+}
+
 // Manuals have the sections a reader looks for.
 func TestManualsAreWhole(t *testing.T) {
 	for _, page := range pages(t, "[18]") {
