@@ -168,6 +168,9 @@ func Run(c *cli.Context, p Program) error {
 	if s.idle <= 0 {
 		return usage("--idle %s: wants a time above zero", s.idle)
 	}
+	if s.most < 0 || s.mostOf < 0 {
+		return usage("--max-connections and --max-per-address: want a number, 0 for no limit")
+	}
 	ask, err := look(c, p)
 	if err != nil {
 		return err

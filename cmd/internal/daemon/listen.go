@@ -104,10 +104,14 @@ func (s *server) open(ask facts) error {
 func (s *server) add(l net.Listener, role string, encrypted bool) error {
 	if encrypted && s.tls.Load() == nil {
 		l.Close()
-		return config("%s wants TLS from the start, and there is no certificate", l.Addr())
+		return noCertificate(l.Addr())
 	}
 	s.listeners = append(s.listeners, listener{l, role, encrypted})
 	return nil
+}
+
+func noCertificate(at net.Addr) error {
+	return config("%s wants TLS from the start, and there is no certificate: the post office has to have tls/cert.pem and tls/key.pem", at)
 }
 
 // listen binds one address of --listen: [ROLE=][tls:]ADDR.
@@ -210,7 +214,7 @@ func (s *server) one(ask facts, w way) (conn net.Conn, role, peer string, err er
 	}
 	if s.Roles[role].TLS && s.tls.Load() == nil {
 		conn.Close()
-		return nil, "", "", config("%s wants TLS from the start, and there is no certificate", conn.LocalAddr())
+		return nil, "", "", noCertificate(conn.LocalAddr())
 	}
 	return conn, role, peerOf(conn), nil
 }

@@ -67,6 +67,9 @@ func (s *server) serve(ctx context.Context, readyFD int) error {
 	var loops sync.WaitGroup
 	for i, l := range s.listeners {
 		s.log.Info("listening", "addr", l.Addr(), "role", l.role)
+		if s.Preauth && !s.cleartext && s.tls.Load() == nil { // such programs are of no use without login
+			s.log.Warn("nobody can log in", "addr", l.Addr(), "err", "the post office has no tls/cert.pem and tls/key.pem, and --cleartext-login is not given")
+		}
 		loops.Go(func() { s.accept(ctx, l, dog.bell(i)) })
 	}
 	notify("READY=1\nSTATUS=ready")
