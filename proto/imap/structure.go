@@ -7,23 +7,24 @@ import (
 	"pennypost/proto/mimetree"
 )
 
-// appendEnvelope appends the ENVELOPE of a message (RFC 9051 §7.5.2).
+// appendEnvelope appends the ENVELOPE of a message (RFC 9051 §7.5.2): a text is
+// NIL without its field, and "" if the field is empty.
 func appendEnvelope(b []byte, e *mimetree.Envelope) []byte {
 	if e == nil {
 		e = &mimetree.Envelope{}
 	}
 	b = append(b, '(')
-	b = appendNonEmpty(b, e.Date)
+	b = appendNString(b, e.Date, e.HasDate)
 	b = append(b, ' ')
-	b = appendNonEmpty(b, e.Subject)
+	b = appendNString(b, e.Subject, e.HasSubject)
 	for _, list := range []string{e.From, or(e.Sender, e.From), or(e.ReplyTo, e.From), e.To, e.Cc, e.Bcc} {
 		b = append(b, ' ')
 		b = appendAddresses(b, list)
 	}
 	b = append(b, ' ')
-	b = appendNonEmpty(b, e.InReplyTo)
+	b = appendNString(b, e.InReplyTo, e.HasInReplyTo)
 	b = append(b, ' ')
-	b = appendNonEmpty(b, e.MessageID)
+	b = appendNString(b, e.MessageID, e.HasMessageID)
 	return append(b, ')')
 }
 

@@ -330,9 +330,9 @@ func (e *Envelope) read(h Header) (kept int) {
 		to, many := (*string)(nil), false
 		switch strings.ToLower(string(f.Name)) {
 		case "date":
-			to = &e.Date
+			to, e.HasDate = &e.Date, true
 		case "subject":
-			to = &e.Subject
+			to, e.HasSubject = &e.Subject, true
 		case "from":
 			to, many = &e.From, true
 		case "sender":
@@ -350,9 +350,9 @@ func (e *Envelope) read(h Header) (kept int) {
 			to, many = &e.Bcc, true
 			e.HasBcc = true
 		case "in-reply-to":
-			to = &e.InReplyTo
+			to, e.HasInReplyTo = &e.InReplyTo, true
 		case "message-id":
-			to = &e.MessageID
+			to, e.HasMessageID = &e.MessageID, true
 		case "references":
 			to = &e.References
 		default:

@@ -80,6 +80,8 @@ type Envelope struct {
 	From, Sender, ReplyTo, To, Cc, Bcc   string
 	InReplyTo, MessageID, References     string
 	HasSender, HasReplyTo, HasBcc, HasCc bool // present, if only as an empty field
+
+	HasDate, HasSubject, HasInReplyTo, HasMessageID bool // likewise
 }
 
 // A Problem is something wrong with a message that is read all the same. Code is a constant word for
