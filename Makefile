@@ -50,9 +50,8 @@ lint:
 	for s in fuzz nothing prepare; do sh -n scripts/$$s || exit 1; done
 
 # make test, under the race detector and in any order.
-race: override GOFLAGS += -race
 race:
-	CGO_ENABLED=1 $(GO) test -shuffle=on -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m ./...
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
