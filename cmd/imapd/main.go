@@ -85,7 +85,7 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 		if err != nil {
 			c.Log.Error("open the Maildir", "user", c.Preauth.User, "err", err)
 			session.Conn.Printf("* BYE [UNAVAILABLE] the mail cannot be opened")
-			session.Conn.Flush()
+			session.Conn.Hangup()
 			return
 		}
 		session.Preauth, session.Tag = &imap.User{Name: c.Preauth.User, Store: store}, s.tag
@@ -93,6 +93,7 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 	if err := session.Serve(ctx); err != nil {
 		c.Log.Info("client left", "err", err)
 	}
+	session.Conn.Hangup()
 }
 
 // login opens the mail of a user.

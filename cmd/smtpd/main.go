@@ -120,5 +120,5 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 	if err := session.Serve(ctx); err != nil {
 		c.Log.Info("client lost", "err", err)
 	}
-	session.Conn.Close()
+	session.Conn.Hangup()
 }
