@@ -196,13 +196,13 @@ func (w *stressWorld) meddle(r *rand.Rand) {
 		base, _, _ := strings.Cut(name, ":")
 		switch r.IntN(4) {
 		case 0, 1:
-			flags := ""
+			var flags strings.Builder
 			for _, f := range "DFRS" {
 				if r.IntN(2) == 0 {
-					flags += string(f)
+					flags.WriteString(string(f))
 				}
 			}
-			err = os.Rename(path, filepath.Join(dir, "cur", base+":2,"+flags))
+			err = os.Rename(path, filepath.Join(dir, "cur", base+":2,"+flags.String()))
 		case 2:
 			err = os.Link(path, filepath.Join(dir, "cur", fresh+":2,"))
 		case 3:
