@@ -234,8 +234,7 @@ type stressClient struct {
 	uids     []uint32 // by message number; 0: not known yet
 	ids      map[stressKey]string
 	told     []string // FETCH responses without bodies
-	next     uint32
-	holds    bool // no EXPUNGE may come
+	holds    bool     // no EXPUNGE may come
 }
 
 func newStressClient(w *stressWorld, seed uint64, id int) *stressClient {
