@@ -30,13 +30,12 @@ func (s *Session) fetch(p *parser) reply {
 		err := f.message(i)
 		switch {
 		case err == nil:
-		case errors.Is(err, maildir.ErrGone), errors.Is(err, fs.ErrNotExist):
-			missed = true
 		case errors.Is(err, errTorn):
-			// The literal was announced with more octets than there are:
-			// nobody can tell any more where anything ends.
+			// Nobody can tell any more where anything ends.
 			s.Log.Error("message changed while it was sent", "user", s.name(), "folder", v.name, "msg", v.msgs[i].Key())
 			p.fatal = err
+		case errors.Is(err, maildir.ErrGone), errors.Is(err, fs.ErrNotExist):
+			missed = true
 		case f.broken:
 			p.fatal = err
 		default:
@@ -60,7 +59,8 @@ func (s *Session) fetch(p *parser) reply {
 	return ok("done")
 }
 
-// errTorn reports a message that is not as long as was announced.
+// errTorn reports a message that is not as long as was announced, or an answer
+// that cannot be finished.
 var errTorn = errors.New("message changed while it was sent")
 
 // A fetching is one FETCH command at work.
@@ -115,9 +115,13 @@ type piece struct {
 	stream *stretch
 }
 
-// message answers for one message. All that can go wrong has to do so before
-// the first octet is written: only a file that changes under our hands is
-// found out later.
+// maxHeld is how many octets of one answer are held back until all of it is
+// known to be there. A FETCH may ask for the same BODYSTRUCTURE a thousand times.
+const maxHeld = 256 << 10
+
+// message answers for one message. What can go wrong does so before the first
+// octet is written, as long as the answer is short; later nothing but the end
+// of the conversation tells the client.
 func (f *fetching) message(i int) error {
 	m := f.v.msgs[i]
 	var src *source
@@ -134,43 +138,39 @@ func (f *fetching) message(i int) error {
 	marks := f.seen && m.Flags&maildir.Seen == 0
 	b := fmt.Appendf(f.out[:0], "* %d FETCH (", i+1)
 	var pieces []piece
-	flush := func(st *stretch) {
-		pieces = append(pieces, piece{text: b, stream: st})
-		b = nil
+	held, began := 0, false
+	send := func() error {
+		began, held = true, 0
+		for _, p := range pieces {
+			if err := f.write(p); err != nil {
+				return err
+			}
+		}
+		pieces = nil
+		err := f.write(piece{text: b})
+		b = b[:0]
+		return err
 	}
 	for k, it := range f.items {
 		if k > 0 {
 			b = append(b, ' ')
 		}
-		b = append(b, it.what...)
-		if it.partial {
-			b = fmt.Appendf(b, "<%d>", it.offset)
-		}
-		b = append(b, ' ')
+		var st *stretch
 		var err error
-		switch {
-		case it.section:
-			var st *stretch
-			if b, st, err = f.section(b, src, it); st != nil {
-				flush(st)
-			}
-		case it.what == "FLAGS":
-			b = f.appendFlags(b, m, marks)
-		case it.what == "UID":
-			b = strconv.AppendUint(b, uint64(m.UID), 10)
-		case it.what == "INTERNALDATE":
-			t, e := f.v.folder.Date(m)
-			b, err = appendDateTime(b, t), e
-		case it.what == "RFC822.SIZE":
-			n, e := f.v.folder.Size(m)
-			b, err = strconv.AppendInt(b, n, 10), e
-		case it.what == "ENVELOPE":
-			b = appendEnvelope(b, src.tree.Envelope)
-		case it.what == "BODY", it.what == "BODYSTRUCTURE":
-			b = appendStructure(b, src.tree, it.what == "BODYSTRUCTURE")
-		}
-		if err != nil {
+		if b, st, err = f.item(b, src, m, it, marks); err != nil && began {
+			return errors.Join(errTorn, err)
+		} else if err != nil {
 			return err
+		}
+		if st != nil {
+			pieces = append(pieces, piece{text: b, stream: st})
+			held += len(b)
+			b = nil
+		}
+		if held+len(b) > maxHeld {
+			if err := send(); err != nil {
+				return err
+			}
 		}
 	}
 	if marks && !f.flags { // RFC 9051 §6.4.5: tell them if they change
@@ -178,31 +178,58 @@ func (f *fetching) message(i int) error {
 		b = f.appendFlags(b, m, marks)
 	}
 	b = append(b, ")\r\n"...)
-	conn := f.s.Conn
-	for _, p := range pieces {
-		if _, err := conn.Write(p.text); err != nil {
-			f.broken = true
-			return err
-		}
-		if err := p.stream.writeTo(conn); err != nil {
-			f.broken = true
-			return err
-		}
-	}
-	if _, err := conn.Write(b); err != nil {
-		f.broken = true
+	if err := send(); err != nil {
 		return err
 	}
-	if len(pieces) == 0 {
-		f.out = b[:0]
-		f.s.scratch = f.out
-	} else {
-		f.out = nil
+	if cap(b) <= maxHeld {
+		f.out = b
+		f.s.scratch = b
 	}
 	if marks {
 		f.marked = append(f.marked, m)
 	}
 	return nil
+}
+
+// write sends a piece.
+func (f *fetching) write(p piece) error {
+	_, err := f.s.Conn.Write(p.text)
+	if err == nil && p.stream != nil {
+		err = p.stream.writeTo(f.s.Conn)
+	}
+	if err != nil {
+		f.broken = true
+	}
+	return err
+}
+
+// item appends the answer to one item. What is long is returned as a stretch to
+// be streamed behind it.
+func (f *fetching) item(b []byte, src *source, m *maildir.Message, it fetchItem, marks bool) (_ []byte, st *stretch, err error) {
+	b = append(b, it.what...)
+	if it.partial {
+		b = fmt.Appendf(b, "<%d>", it.offset)
+	}
+	b = append(b, ' ')
+	switch {
+	case it.section:
+		return f.section(b, src, it)
+	case it.what == "FLAGS":
+		b = f.appendFlags(b, m, marks)
+	case it.what == "UID":
+		b = strconv.AppendUint(b, uint64(m.UID), 10)
+	case it.what == "INTERNALDATE":
+		t, e := f.v.folder.Date(m)
+		b, err = appendDateTime(b, t), e
+	case it.what == "RFC822.SIZE":
+		n, e := f.v.folder.Size(m)
+		b, err = strconv.AppendInt(b, n, 10), e
+	case it.what == "ENVELOPE":
+		b = appendEnvelope(b, src.tree.Envelope)
+	case it.what == "BODY", it.what == "BODYSTRUCTURE":
+		b = appendStructure(b, src.tree, it.what == "BODYSTRUCTURE")
+	}
+	return b, nil, err
 }
 
 func (f *fetching) appendFlags(b []byte, m *maildir.Message, marks bool) []byte {

@@ -94,7 +94,7 @@ func (s *Session) find(k key) (found []int, err error) {
 		if yes {
 			found = append(found, i)
 		}
-		if i%256 == 0 && s.ctx.Err() != nil {
+		if s.ctx.Err() != nil {
 			return nil, s.ctx.Err()
 		}
 	}
