@@ -117,7 +117,7 @@ func code(err error) int {
 			return status.TempFail
 		case r.Status == "5.4.6": // a loop
 			return status.Config
-		case r.Status == "5.1.3": // an address that is none
+		case r.Status == "5.1.3", r.Status == "5.6.0": // an address, or a message, that is none
 			return status.DataErr
 		}
 		return status.Unavailable

@@ -49,8 +49,8 @@ func (p *program) send(ctx context.Context) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	if p.fromHead && !h.Whole {
-		return &status.Error{Code: status.DataErr, Err: errors.New("the header is over 1 MiB, so -t cannot read it")}
+	if !h.Whole {
+		return &status.Error{Code: status.DataErr, Err: errors.New("the header is over 1 MiB")}
 	}
 	to, err := p.recipients(h)
 	if err != nil {
@@ -65,7 +65,7 @@ func (p *program) send(ctx context.Context) error {
 	}
 	m := delivery.Message{
 		From: from, EightBit: p.eightBit, SMTPUTF8: p.utf8, Envid: p.envid, Ret: p.ret,
-		Trace: p.stamp(time.Now()), Submission: true, Gateway: p.gateway, Name: p.fullName(),
+		Trace: p.stamp(time.Now()), Submission: true, Gateway: p.gateway, Name: p.fullName(), Patient: true,
 	}
 	// Who is unknown here is said at once; the others get their mail.
 	var unknown error
@@ -81,11 +81,7 @@ func (p *program) send(ctx context.Context) error {
 		return &status.Error{Code: code(unknown), Err: errors.New("")}
 	}
 	// The header was read to find the recipients; whoever sends it reads it again.
-	head := h.Bytes()
-	if !h.Whole {
-		head = bytes.TrimSuffix(head, []byte("\n\n"))
-	}
-	receipt, err := p.post.Take(ctx, m, io.MultiReader(bytes.NewReader(head), body))
+	receipt, err := p.post.Take(ctx, m, io.MultiReader(bytes.NewReader(h.Bytes()), body))
 	if ctx.Err() != nil && err != nil {
 		return &status.Error{Code: status.TempFail, Err: context.Cause(ctx)}
 	}
@@ -259,6 +255,9 @@ func (p *program) from(h *delivery.Header) (string, error) {
 	if p.senderOK {
 		if p.sender == "" {
 			return "", nil
+		}
+		if a := addresses(p.sender); len(a) == 1 { // "Bob <bob@hamburger.edu>"
+			return p.qualify(a[0])
 		}
 		return p.qualify(p.sender)
 	}

@@ -238,7 +238,7 @@ func (h *Header) add(name, body string) {
 func (h *Header) submit(m *Message, me, id string, now time.Time) {
 	h.mended = true
 	h.drop("Bcc", "Resent-Bcc", "Return-Path", "Content-Length")
-	if m.Gateway || !h.Whole {
+	if m.Gateway {
 		return
 	}
 	if !h.Has("From") {
