@@ -35,7 +35,7 @@ func (p *program) session(ctx context.Context) error {
 }
 
 func (p *program) deliver(ctx context.Context, e *smtp.Envelope, r io.Reader) (string, error) {
-	m := delivery.Message{From: e.From, EightBit: e.EightBit, Trace: e.Trace, Submission: true, Gateway: p.gateway, Name: p.fullName()}
+	m := delivery.Message{From: e.From, EightBit: e.EightBit, Trace: e.Trace, Submission: true, Gateway: p.gateway, Name: p.fullName(), Patient: true}
 	var err error
 	if e.From != "" {
 		if m.From, err = p.qualify(e.From); err != nil {

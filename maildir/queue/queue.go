@@ -68,12 +68,20 @@ type Queue struct{ dir string }
 // Only its owner may look inside: queued mail is nobody else's business.
 func Open(dir string) (*Queue, error) {
 	q := &Queue{dir: dir}
-	for _, sub := range []string{"new", "cur", "tmp"} {
-		if err := mkdirAll(filepath.Join(dir, sub)); err != nil {
-			return nil, fmt.Errorf("queue %s: %w", dir, err)
-		}
+	if err := q.prepare(); err != nil {
+		return nil, fmt.Errorf("queue %s: %w", dir, err)
 	}
 	return q, nil
+}
+
+// prepare makes what is missing of the directory.
+func (q *Queue) prepare() error {
+	for _, sub := range []string{"new", "cur", "tmp"} {
+		if err := mkdirAll(filepath.Join(q.dir, sub)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Dir is the spool directory.

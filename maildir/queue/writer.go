@@ -48,7 +48,12 @@ func (q *Queue) create(id string, e Envelope) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(q.dir, "tmp", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := q.file(id)
+	if errors.Is(err, fs.ErrNotExist) { // the spool was moved away, or its disk changed
+		if err = q.prepare(); err == nil {
+			f, err = q.file(id)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
@@ -58,6 +63,10 @@ func (q *Queue) create(id string, e Envelope) (*Writer, error) {
 		return nil, fmt.Errorf("queue: %w", w.err)
 	}
 	return w, nil
+}
+
+func (q *Queue) file(id string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(q.dir, "tmp", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // ID is the queue identifier the message will have.

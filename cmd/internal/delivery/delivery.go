@@ -35,9 +35,8 @@ type Post struct {
 	Office *account.Office
 	Log    *slog.Logger
 
-	once  sync.Once
+	mu    sync.Mutex
 	queue *queue.Queue
-	err   error
 }
 
 // A Message is what is to be sent, but for its text.
@@ -56,15 +55,26 @@ type Message struct {
 	Gateway    bool   // with Submission: nothing is added
 	Name       string // with Submission: the author's name, if From has to be added
 	QueueOnly  bool   // local recipients too wait for the queue runner
+	Patient    bool   // whoever cannot be served now waits for it, if that is everybody too
 }
 
 // A Recipient is one forward-path with what RFC 3461 adds to it.
 type Recipient = queue.Recipient
 
-// Queue is the queue of the post office, opened when it is first asked for.
+// Queue is the queue of the post office, where the office says now that it is. A
+// disk that was full or away when it was first asked for is not so for ever.
 func (p *Post) Queue() (*queue.Queue, error) {
-	p.once.Do(func() { p.queue, p.err = queue.Open(p.Office.Spool()) })
-	return p.queue, p.err
+	dir := p.Office.Spool()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.queue == nil || p.queue.Dir() != dir {
+		q, err := queue.Open(dir)
+		if err != nil {
+			return nil, err
+		}
+		p.queue = q
+	}
+	return p.queue, nil
 }
 
 // Check says what would become of mail for addr: nil if it is delivered here,

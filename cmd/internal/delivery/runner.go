@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,8 +100,7 @@ func (r *Runner) Try(ctx context.Context, id string) error {
 // Run works on the queue until ctx ends: each message when it is due, a new one
 // at once. The directory is looked at each interval, and each second at least.
 func (r *Runner) Run(ctx context.Context, interval time.Duration) error {
-	q, err := r.Post.Queue()
-	if err != nil {
+	if _, err := r.Post.Queue(); err != nil {
 		return err
 	}
 	interval = min(interval, time.Second)
@@ -114,12 +114,17 @@ func (r *Runner) Run(ctx context.Context, interval time.Duration) error {
 	var cleaned time.Time
 	for {
 		now := time.Now()
-		if now.Sub(cleaned) >= time.Hour {
+		q, err := r.Post.Queue()
+		if err == nil && now.Sub(cleaned) >= time.Hour {
 			r.clean(q)
 			cleaned = now
 		}
-		if err := l.look(q, now); err != nil {
+		if err == nil {
+			err = l.look(q, now, r.longest())
+		}
+		if err != nil {
 			r.log().Error("cannot read the queue", "err", err)
+			l = lister{}
 		}
 		full := false
 		for !full && len(l.list) > 0 && !l.list[0].Due.After(now) {
@@ -159,8 +164,11 @@ func (r *Runner) Run(ctx context.Context, interval time.Duration) error {
 }
 
 // A lister keeps a picture of the queue. A new one is made when the directory
-// has changed, but not so often that making it is all we do.
+// has changed, but not so often that making it is all we do; and each minute, as
+// there are things that change no directory: another runner is killed with a
+// message in hand, a file could not be opened for a moment.
 type lister struct {
+	q      *queue.Queue  // of which it is
 	list   []queue.Entry // what has not been tried of the picture
 	seen   time.Time     // the directory's mark in it
 	at     time.Time     // when it was made
@@ -168,27 +176,39 @@ type lister struct {
 	closed bool          // the mark will tell of every later change
 }
 
-func (l *lister) look(q *queue.Queue, now time.Time) error {
-	if now.Sub(l.at) < 10*l.cost {
+func (l *lister) look(q *queue.Queue, now time.Time, longest time.Duration) error {
+	age := now.Sub(l.at)
+	if l.q == q && age < 10*l.cost {
 		return nil
 	}
 	changed, err := q.Changed()
 	if err != nil {
 		return err
 	}
-	if l.closed && changed.Equal(l.seen) {
+	if l.q == q && l.closed && changed.Equal(l.seen) && age < time.Minute {
 		return nil
 	}
 	list, err := q.List()
 	if err != nil {
 		return err
 	}
+	// We put nothing off for so long: the clock was wrong then.
+	if n := slices.IndexFunc(list, func(e queue.Entry) bool { return e.Due.Sub(now) > longest }); n >= 0 {
+		for i := range list[n:] {
+			list[n+i].Due = time.Time{}
+		}
+		list = slices.Concat(list[n:], list[:n])
+	}
+	l.q = q
 	// The time stamp of a directory moves in jiffies: a change right after one
 	// is only seen by looking again.
 	l.list, l.seen, l.at, l.cost = list, changed, now, time.Since(now)
 	l.closed = now.Sub(changed) > 2*time.Second
 	return nil
 }
+
+// longest is more than any pause of ours.
+func (r *Runner) longest() time.Duration { return max(24*time.Hour, 2*or(r.Most, 4*time.Hour)) }
 
 func (r *Runner) claim(id string) bool {
 	r.mu.Lock()

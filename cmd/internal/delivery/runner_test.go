@@ -530,3 +530,93 @@ func TestSettle(t *testing.T) {
 		}
 	}
 }
+
+// Another runner is killed with a message in hand: nothing in the directory
+// changes, and yet the message goes on its way.
+func TestRunTakesOver(t *testing.T) {
+	p := newPost(t, nil)
+	synctest.Test(t, func(t *testing.T) {
+		w, f := hamburgers()
+		sendTo(t, p, ketchup, "al@hamburger.edu")
+		q, _ := p.Queue()
+		list, _ := q.List()
+		i, err := q.Take(list[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		past := time.Now().Add(-time.Minute)
+		if err := os.Chtimes(filepath.Join(q.Dir(), "new"), past, past); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(10*time.Minute, func() { i.Close() })
+		after(t, w.runner(p), 12*time.Minute)
+		if got := f.got(); got != "al@hamburger.edu 1" {
+			t.Errorf("arrived: %s", got)
+		}
+	})
+}
+
+// The clock was some years fast when a message was put off.
+func TestRunClockWasWrong(t *testing.T) {
+	p := newPost(t, nil)
+	synctest.Test(t, func(t *testing.T) {
+		w, f := hamburgers()
+		for range 3 {
+			sendTo(t, p, ketchup, "al@hamburger.edu")
+		}
+		q, _ := p.Queue()
+		list, _ := q.List()
+		for n, years := range []int{0, 4, 5} {
+			i, err := q.Take(list[n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := i.Later(time.Now().AddDate(years, 0, 0).Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			i.Close()
+		}
+		after(t, w.runner(p), time.Minute)
+		if got := f.got(); got != "al@hamburger.edu 2" {
+			t.Errorf("arrived: %s", got)
+		}
+	})
+}
+
+// A spool that cannot be made is not so for ever, one that is taken away is made
+// again, and another one that the post office names is used at once.
+func TestSpoolChanges(t *testing.T) {
+	p := newPost(t, map[string]string{"spool": "in the way"})
+	spool := p.Office.Spool()
+	m := Message{From: "alice@crepes.fr", To: []Recipient{{Address: "al@hamburger.edu"}}}
+	try := func() error {
+		_, err := p.Take(t.Context(), m, strings.NewReader(ketchup))
+		return err
+	}
+	if err := try(); err == nil {
+		t.Fatal("a file is no spool")
+	}
+	if err := os.Remove(spool); err != nil {
+		t.Fatal(err)
+	}
+	if err := try(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(spool); err != nil {
+		t.Fatal(err)
+	}
+	if err := try(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.Office.Dir(), "mail"), []byte("mailbox box/%n\nspool elsewhere\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := try(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{spool, filepath.Join(p.Office.Dir(), "elsewhere")} {
+		if list, _ := os.ReadDir(filepath.Join(dir, "new")); len(list) != 1 {
+			t.Errorf("%s: %v", dir, list)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func (p *Post) take(ctx context.Context, id string, m Message, r io.Reader) (*tr
 		return nil, &Refusal{554, "5.5.1", "no recipients"}
 	}
 	l := p.plan(&m)
-	if l.err != nil && len(l.later) == len(m.To) {
+	if l.err != nil && len(l.later) == len(m.To) && !(m.Patient && passing(l.err)) {
 		return nil, l.err
 	}
 	body := bufio.NewReaderSize(r, 32<<10)
@@ -130,6 +130,9 @@ func (p *Post) take(ctx context.Context, id string, m Message, r io.Reader) (*tr
 	}
 	now := time.Now()
 	if m.Submission {
+		if !h.Whole { // who knows what is in the rest: a Bcc must not go out
+			return nil, &Refusal{554, "5.6.0", "the header is over 1 MiB"}
+		}
 		h.submit(&m, p.Office.Me(), id, now)
 	}
 	t := &transfer{p: p, m: &m, h: h, now: now}
@@ -141,6 +144,13 @@ func (p *Post) take(ctx context.Context, id string, m Message, r io.Reader) (*tr
 		return nil, err
 	}
 	return t, t.commit()
+}
+
+// passing says whether err may be gone when the queue runner comes, who may do
+// more than we.
+func passing(err error) bool {
+	_, refused := errors.AsType[*Refusal](err)
+	return !refused && !errors.Is(err, account.ErrUnknown) && !errors.Is(err, account.ErrLoop) && !errors.Is(err, account.ErrSyntax)
 }
 
 // A transfer is one message on its way to all of its places.
@@ -170,7 +180,7 @@ func (t *transfer) open(l plan) error {
 			failed = append(failed, Recipient{Address: u.Address(), Mailbox: true})
 		}
 	}
-	if len(failed) > 0 && len(t.boxes) == 0 && len(l.remote)+len(l.forwards)+len(l.later) == 0 {
+	if len(failed) > 0 && len(t.boxes) == 0 && len(l.remote)+len(l.forwards)+len(l.later) == 0 && !t.m.Patient {
 		return trouble
 	}
 	direct := append(append(l.remote, l.later...), failed...)

@@ -287,3 +287,54 @@ func BenchmarkSend(b *testing.B) {
 		sendTo(b, p, text, "alice@crepes.fr")
 	}
 }
+
+// What stands beyond the part of a header that is read may be a Bcc.
+func TestSubmitLongHeader(t *testing.T) {
+	p := newPost(t, nil)
+	text := strings.Repeat("X-Filler: "+strings.Repeat("x", 990)+"\n", 1100) + "Bcc: secret@far.org\n\nbody\n"
+	m := Message{From: "al@hamburger.edu", To: []Recipient{{Address: "bob@crepes.fr"}}, Submission: true}
+	var refusal *Refusal
+	if _, err := p.Take(t.Context(), m, strings.NewReader(text)); !errors.As(err, &refusal) || refusal.Temporary() {
+		t.Errorf("submission: %v", err)
+	}
+	m.Submission = false
+	if _, err := p.Take(t.Context(), m, strings.NewReader(text)); err != nil {
+		t.Errorf("from elsewhere: %v", err)
+	}
+	if got := mail(t, p, "bob"); len(got) != 1 || !strings.HasSuffix(got[0], text) {
+		t.Errorf("%d messages", len(got))
+	}
+}
+
+// Where we may not deliver, the queue runner may.
+func TestSendPatiently(t *testing.T) {
+	p := newPost(t, nil)
+	u, err := p.Office.Lookup("bob@crepes.fr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(u.Maildir, []byte("in the way"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := Message{From: "al@hamburger.edu", To: []Recipient{{Address: "bob@crepes.fr"}}}
+	if r, err := p.Take(t.Context(), m, strings.NewReader(ketchup)); err == nil {
+		t.Errorf("in haste: %v", r)
+	}
+	m.Patient = true
+	if r, err := p.Take(t.Context(), m, strings.NewReader(ketchup)); err != nil || len(r.Queued) != 1 {
+		t.Errorf("patiently: %v, %v", r, err)
+	}
+	m.To = []Recipient{{Address: "program@crepes.fr"}}
+	if r, err := p.Take(t.Context(), m, strings.NewReader(ketchup)); err == nil {
+		t.Errorf("a program: %v", r)
+	}
+	if err := os.Remove(u.Maildir); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Runner{Post: p}).Pass(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := mail(t, p, "bob"); len(got) != 1 || !strings.HasSuffix(got[0], ketchup) {
+		t.Errorf("bob has %q", got)
+	}
+}
