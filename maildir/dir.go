@@ -419,7 +419,22 @@ func statat(at int, path string, st *unix.Stat_t) error {
 }
 
 // fsync is never tried twice: after one failure the kernel may have dropped the pages and call them clean.
-func fsync(fd int) error { return again(func() error { return unix.Fsync(fd) }) }
+func fsync(fd int) error { return sync1(fd, unix.Fsync) }
+
+// fdatasync leaves out what is not needed to read the file again.
+func fdatasync(fd int) error { return sync1(fd, unix.Fdatasync) }
+
+func sync1(fd int, call func(int) error) error {
+	if syncFault != nil {
+		if err := syncFault(fd); err != nil {
+			return err
+		}
+	}
+	return again(func() error { return call(fd) })
+}
+
+// syncFault lets syncs fail in tests.
+var syncFault func(fd int) error
 
 func syncDir(at int, path string) error {
 	fd, err := openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

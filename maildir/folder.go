@@ -36,6 +36,7 @@ type Folder struct {
 	listTail  string // its last octets as far as listEnd
 	listWhole bool   // nothing follows them
 	rewrite   bool   // there is reason to write it anew
+	distrust  bool   // what can be read there may not be on disk
 
 	keywords keywordNames
 	kwStamp  stamp

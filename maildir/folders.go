@@ -231,11 +231,15 @@ func (s *Store) createFolder(name string) error {
 		}
 		return renameNew(root.fd, stage, root.fd, dir)
 	}()
+	if err == nil {
+		if err = fsync(root.fd); err != nil {
+			renameNew(root.fd, dir, root.fd, stage)
+		}
+	}
 	if err != nil {
 		root.removeAll(stage)
-		return err
 	}
-	return fsync(root.fd)
+	return err
 }
 
 // DeleteFolder removes a folder with its messages; folders below it stay. INBOX cannot be removed (ErrName).
@@ -271,6 +275,7 @@ func (s *Store) deleteFolder(name string) error {
 		return err
 	}
 	if err := fsync(root.fd); err != nil {
+		renameNew(root.fd, trash, root.fd, dir)
 		return err
 	}
 	root.removeAll(trash)
@@ -342,15 +347,22 @@ func (s *Store) renameFolder(old, new string) error {
 		return fs.ErrNotExist
 	}
 	slices.SortFunc(steps, func(a, b step) int { return strings.Compare(a.from, b.from) })
-	for i, st := range steps {
-		if err := renameNew(root.fd, st.from, root.fd, st.to); err != nil {
-			for _, back := range slices.Backward(steps[:i]) {
-				renameNew(root.fd, back.to, root.fd, back.from)
-			}
-			return err
+	done := 0
+	for _, st := range steps {
+		if err = renameNew(root.fd, st.from, root.fd, st.to); err != nil {
+			break
+		}
+		done++
+	}
+	if err == nil {
+		err = fsync(root.fd)
+	}
+	if err != nil {
+		for _, back := range slices.Backward(steps[:done]) {
+			renameNew(root.fd, back.to, root.fd, back.from)
 		}
 	}
-	return fsync(root.fd)
+	return err
 }
 
 func (s *Store) renameInbox(new string) error {

@@ -173,7 +173,7 @@ func (f *Folder) stamps() (n, c stamp, err error) {
 func (f *Folder) lookLocked(p *pass, claim bool) error {
 	lk, err := f.dir.lock()
 	if err != nil {
-		if f.head.validity != 0 && (noRoom(err) || readOnly(err)) {
+		if f.head.validity != 0 && !f.distrust && (noRoom(err) || readOnly(err)) {
 			return nil // nothing can be written: what has a UID is shown
 		}
 		return err
@@ -218,7 +218,7 @@ func (f *Folder) lookLocked(p *pass, claim bool) error {
 	if f.head.next > fresh || f.rewrite || f.doubled {
 		if err := f.writeList(fresh); err != nil {
 			f.unadopt(fresh)
-			if onDisk && (noRoom(err) || readOnly(err)) {
+			if onDisk && !f.distrust && (noRoom(err) || readOnly(err)) {
 				return nil
 			}
 			return err
@@ -304,8 +304,14 @@ func (f *Folder) unadopt(fresh uint32) {
 	f.list, f.listEnd, f.listTail = stamp{}, 0, "" // read it again: it may have taken some of them
 }
 
-// listable tells whether a base name can stand in a line of the UID list.
+// longestBase leaves room behind a base name for ":2,", all flags and all keywords, within the 255 octets of a file name.
+const longestBase = 255 - 3 - len(flagLetters) - maxKeywords - 1
+
+// listable tells whether a base name can stand in a line of the UID list, and the flags of its message behind it.
 func listable(base string) bool {
+	if len(base) > longestBase {
+		return false
+	}
 	for i := range len(base) {
 		if base[i] < ' ' || base[i] == 0x7f {
 			return false

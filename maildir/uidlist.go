@@ -63,7 +63,9 @@ func parseListHead(line string) (h listHead, ok bool) {
 					return h, false
 				}
 			case 'N':
-				h.next, _ = parseUID(w[1:]) // without it the lines tell
+				if n, err := strconv.ParseUint(w[1:], 10, 32); err == nil { // without it the lines tell
+					h.next = uint32(n)
+				}
 			default:
 				h.fields = append(h.fields, w)
 			}
@@ -231,22 +233,33 @@ func tail(s string) string { return strings.Clone(s[max(0, len(s)-100):]) }
 
 // settle makes sure that UIDs somebody else has just written are on disk before anyone hears of them from us.
 func (f *Folder) settle(st *unix.Stat_t) error {
-	if time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))) > recentChange {
+	if f.distrust || time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))) > recentChange {
 		return nil
 	}
 	fd, err := openat(f.dir.fd, listName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil // replaced or removed again: the next look tells
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed again: the next look tells
 	}
-	defer unix.Close(fd)
-	if err := again(func() error { return unix.Fdatasync(fd) }); err != nil {
-		if readOnly(err) || err == unix.EINVAL {
-			return nil
-		}
+	if err != nil {
+		f.list = stamp{}
 		return err
 	}
-	return fsync(f.dir.fd)
+	defer unix.Close(fd)
+	if err = fdatasync(fd); readOnly(err) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	if err == nil {
+		err = fsync(f.dir.fd)
+	}
+	if err != nil {
+		f.doubtList() // look writes a new one first
+	}
+	return nil
 }
+
+// doubtList notes that a sync of the list has failed. What can be read there may never reach the disk, whatever a second
+// sync says: only a new file can be trusted, and nobody hears of a UID before there is one.
+func (f *Folder) doubtList() { f.distrust, f.rewrite, f.list = true, true, stamp{} }
 
 // listMissing is when there is no UID list. What we know of it we keep, and write it again: only who never saw
 // a list begins a new one.
@@ -299,7 +312,7 @@ func (f *Folder) takeList(text string, cut bool) {
 	f.listEnd, f.listWhole = int64(len(line)+1+used), used == len(rest)
 	f.listTail = tail(text[:f.listEnd])
 	damaged := bad > 0 || !f.listWhole || cut || f.head.next < oldNext
-	f.rewrite = damaged || f.doubled || head.version != 3
+	f.rewrite = f.distrust || damaged || f.doubled || head.version != 3
 	f.head.next = max(f.head.next, oldNext)
 	if damaged { // what it has lost, we may still know
 		f.carryOver(oldLines, oldExt)
@@ -425,6 +438,9 @@ func (f *Folder) writeList(fresh uint32) error {
 			if err == nil {
 				return nil
 			}
+			if f.distrust {
+				f.rewriteList() // others read it too; the error stands all the same
+			}
 			if !errors.Is(err, errListMoved) {
 				return err
 			}
@@ -463,8 +479,8 @@ func (f *Folder) appendList(lines []*Message) error {
 		}
 		return err
 	}
-	if err := again(func() error { return unix.Fdatasync(fd) }); err != nil {
-		f.rewrite = true // the pages may be lost: only a new file can be trusted
+	if err := fdatasync(fd); err != nil {
+		f.doubtList()
 		return err
 	}
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -490,7 +506,14 @@ func (f *Folder) rewriteList() error {
 	for _, m := range kept {
 		b = appendListLine(b, m.UID, f.exts[m.UID], m.base)
 	}
+	before, err := f.dir.stamp(listName)
+	if err != nil {
+		return err
+	}
 	if err := f.dir.replace(listName, listTmp, b, nil); err != nil {
+		if now, serr := f.dir.stamp(listName); serr == nil && now.ino != before.ino {
+			f.doubtList() // it is there, but its name may not be on disk
+		}
 		return err
 	}
 	st, err := f.dir.stamp(listName)
@@ -499,6 +522,7 @@ func (f *Folder) rewriteList() error {
 	}
 	f.head, f.lines = h, kept
 	f.index.build(f.lines, 0)
-	f.list, f.listEnd, f.listWhole, f.rewrite, f.listTail = st, int64(len(b)), true, false, tail(string(b))
+	f.list, f.listEnd, f.listWhole, f.listTail = st, int64(len(b)), true, tail(string(b))
+	f.rewrite, f.distrust = false, false
 	return nil
 }
