@@ -302,9 +302,9 @@ func (t *transfer) name(m *Message, path string) (string, error) {
 	if err := statat(t.from.dir.fd, path, &st); err != nil {
 		return "", err
 	}
-	w := t.from.namedSize(m, st.Size)
-	if n, ok := t.from.sizes[m.UID]; ok {
-		w = n
+	w, lacks := t.from.namedSize(m, st.Size), lackingByName(m.base)
+	if c, ok := t.from.sizes[m.UID]; ok {
+		w, lacks = c.octets, c.lacks
 	}
 	if w < 0 {
 		file, err := t.from.open(m)
@@ -312,11 +312,13 @@ func (t *transfer) name(m *Message, path string) (string, error) {
 			return "", err
 		}
 		defer file.Close()
-		if w, err = countCRLF(file); err != nil {
+		c, err := countCRLF(file)
+		if err != nil {
 			return "", err
 		}
+		w, lacks = c.octets, c.lacks
 	}
-	return sized(uniqueName(), st.Size, w), nil
+	return sized(uniqueName(), st.Size, w, lacks), nil
 }
 
 // byCopy copies where there can be no link.

@@ -157,7 +157,7 @@ func (f *Folder) twins(p *pass) {
 		}
 		clean := uniqueName()
 		if w := sizeByName(s.base, b.Size); w >= 0 {
-			clean = sized(clean, b.Size, w)
+			clean = sized(clean, b.Size, w, lackingByName(s.base))
 		}
 		if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.info.text) == nil {
 			p.unknown = append(p.unknown, sighting{-1, s.dir, clean, s.info})

@@ -314,7 +314,7 @@ func (f *spool) finish(date time.Time) error {
 	if f.cr {
 		f.cr = false
 		b = append(b, '\r')
-		f.s, f.w = f.s+1, f.w+1
+		f.s, f.w, f.last = f.s+1, f.w+1, '\r'
 	}
 	if err := f.flush(b); err != nil {
 		return err
@@ -391,10 +391,13 @@ func copyInto(t target, src io.Reader, date time.Time) (name string, err error) 
 	return name, err
 }
 
+// sized is a new name for the finished file.
+func (f *spool) sized() string { return sized(uniqueName(), f.s, f.w, lacking(f.s, f.last)) }
+
 // place gives a file in tmp its name in new or cur, never over another one. prefix is a path from the descriptor to.
 func (f *spool) place(tmp int, name string, to int, prefix, infoText string) (base string, err error) {
 	for range 10 {
-		base = sized(uniqueName(), f.s, f.w)
+		base = f.sized()
 		err = renameNew(tmp, name, to, prefix+base+infoText)
 		if !errors.Is(err, fs.ErrExist) {
 			break

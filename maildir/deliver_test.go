@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -208,11 +209,46 @@ func TestLineEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := get(t, s, "new/"+name)
-		w, _ := countCRLF(strings.NewReader(got))
-		if got != want || sizeByName(name, int64(len(got))) != w {
-			t.Errorf("cut at %d: %q, %s, W should be %d", cut, got, name, w)
+		c, _ := countCRLF(strings.NewReader(got))
+		if got != want || sizeByName(name, int64(len(got))) != c.octets || lackingByName(name) != 1 {
+			t.Errorf("cut at %d: %q, %s, W should be %d, E 1", cut, got, name, c.octets)
 		}
 	}
+}
+
+// What the last line lacks is known without reading, and goes along with a copy.
+func TestLacking(t *testing.T) {
+	s := newStore(t)
+	s.CreateFolder("A")
+	put(t, s, "cur/1.a:2,", "a\nb") // 2
+	put(t, s, "cur/2.b:2,", "a\nb\n")
+	put(t, s, "cur/3.c:2,", "")
+	put(t, s, "cur/4.d,S=4,W=6:2,", "a\nb\n")
+	f, to := open(t, s, "INBOX"), open(t, s, "A")
+	look(t, f, true)
+	for _, text := range []string{"a\r\nb", "a\r\nb\r", "a\r\nb\r\n"} { // 2, 1, 0
+		if _, err := f.Append(AppendOptions{}, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(f *Folder, want ...int64) {
+		t.Helper()
+		var got []int64
+		for _, m := range look(t, f, true).Messages {
+			if _, err := f.Size(m); err != nil {
+				t.Error(err)
+			}
+			got = append(got, f.Lacking(m))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	check(f, 2, 0, 0, 0, 2, 1, 0)
+	if _, err := f.Copy(look(t, f, true).Messages, to); err != nil {
+		t.Fatal(err)
+	}
+	check(to, 2, 0, 0, 0, 2, 1, 0)
 }
 
 func TestWrongSizes(t *testing.T) {

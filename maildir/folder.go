@@ -45,7 +45,7 @@ type Folder struct {
 	new, cur dirView
 	inNew    int // messages in new, at the last look
 	doubt    map[uint32]doubt
-	sizes    map[uint32]int64 // counted ones
+	sizes    map[uint32]counted
 
 	changed bool       // state has other messages than lines, or unlike them all
 	touched []*Message // those that only have other flags than in state
@@ -198,9 +198,9 @@ func (f *Folder) stat(m *Message) (st unix.Stat_t, err error) {
 func (f *Folder) Size(m *Message) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n, ok := f.sizes[m.UID]; ok {
+	if c, ok := f.sizes[m.UID]; ok {
 		if _, err := f.current(m); err == nil {
-			return n, nil
+			return c.octets, nil
 		}
 		return 0, ErrGone
 	}
@@ -216,15 +216,27 @@ func (f *Folder) Size(m *Message) (int64, error) {
 		return 0, err
 	}
 	defer file.Close()
-	n, err := countCRLF(file)
+	c, err := countCRLF(file)
 	if err != nil {
 		return 0, fmt.Errorf("size of message %d: %w", m.UID, err)
 	}
 	if f.sizes == nil {
-		f.sizes = map[uint32]int64{}
+		f.sizes = map[uint32]counted{}
 	}
-	f.sizes[m.UID] = n
-	return n, nil
+	f.sizes[m.UID] = c
+	return c.octets, nil
+}
+
+// Lacking gives how many octets of its CRLF the last line of a message lacks, after Size was asked for: 2, or 1 behind
+// a bare CR, or 0. It reads nothing: 0 is also the answer for a message whose size another program has put into the
+// name.
+func (f *Folder) Lacking(m *Message) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c, ok := f.sizes[m.UID]; ok {
+		return c.lacks
+	}
+	return lackingByName(m.base)
 }
 
 // namedSize gives W from the file name or the UID list when it can be right, -1 else. octets is the file's size.
@@ -261,12 +273,18 @@ func plausible(s, w, octets int64) int64 {
 	return -1
 }
 
+// counted is what the octets of a message say.
+type counted struct {
+	octets int64 // each line end as CRLF
+	lacks  int64 // octets that the last line lacks of its CRLF
+}
+
 // countCRLF counts octets as they are sent: a LF without a CR before it counts two.
-func countCRLF(r io.Reader) (n int64, err error) {
+func countCRLF(r io.Reader) (counted, error) {
 	bp := spoolBuffers.Get().(*[]byte)
 	defer spoolBuffers.Put(bp)
 	buf := (*bp)[:cap(*bp)]
-	last := byte(0)
+	n, last := int64(0), byte(0)
 	for {
 		k, err := r.Read(buf)
 		if k > 0 {
@@ -277,10 +295,10 @@ func countCRLF(r io.Reader) (n int64, err error) {
 			last = buf[k-1]
 		}
 		if err == io.EOF {
-			return n, nil
+			return counted{n, lacking(n, last)}, nil
 		}
 		if err != nil {
-			return 0, err
+			return counted{}, err
 		}
 	}
 }

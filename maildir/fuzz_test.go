@@ -138,15 +138,15 @@ func FuzzSpool(f *testing.F) {
 		s.Write([]byte(in[at:]))
 		if s.cr { // what finish would write
 			*s.buf = append(*s.buf, '\r')
-			s.s, s.w = s.s+1, s.w+1
+			s.s, s.w, s.last = s.s+1, s.w+1, '\r'
 		}
 		disk := *s.buf
 		if int64(len(disk)) != s.s {
 			t.Fatalf("%q: S=%d of %d", in, s.s, len(disk))
 		}
-		n, _ := countCRLF(bytes.NewReader(disk))
-		if n != s.w {
-			t.Fatalf("%q: W=%d, counted %d", in, s.w, n)
+		c, _ := countCRLF(bytes.NewReader(disk))
+		if c.octets != s.w || c.lacks != lacking(s.s, s.last) {
+			t.Fatalf("%q: W=%d, counted %d, which lack %d", in, s.w, c.octets, c.lacks)
 		}
 		var wire []byte
 		for i, c := range disk {

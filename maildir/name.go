@@ -56,9 +56,35 @@ func uniqueName() string {
 	return fmt.Sprintf("%d.M%06dP%dQ%dR%08x.%s", now/1e6, now%1e6, os.Getpid(), nameCounter.Add(1), rand.Uint32(), hostName())
 }
 
-// sized adds the fields that save every reader from counting: S, octets on disk, and W, octets with each line end as CRLF.
-func sized(base string, s, w int64) string {
+// sized adds the fields that save every reader from counting: S, octets on disk, and W, octets with each line end as
+// CRLF. A message whose last line lacks octets of its end says so before them in E, which is a field of ours.
+func sized(base string, s, w, lacks int64) string {
+	if lacks > 0 {
+		base += ",E=" + strconv.FormatInt(lacks, 10)
+	}
 	return base + ",S=" + strconv.FormatInt(s, 10) + ",W=" + strconv.FormatInt(w, 10)
+}
+
+// lacking is how many octets of its CRLF the last line of s octets lacks when last is the last of them.
+func lacking(s int64, last byte) int64 {
+	switch {
+	case s == 0 || last == '\n':
+		return 0
+	case last == '\r':
+		return 1
+	}
+	return 2
+}
+
+// lackingByName reads the field E.
+func lackingByName(base string) int64 {
+	switch _, e, _ := strings.Cut(base, ",E="); {
+	case strings.HasPrefix(e, "1,"):
+		return 1
+	case strings.HasPrefix(e, "2,"):
+		return 2
+	}
+	return 0
 }
 
 // sizes reads the fields S and W of a base name; -1 for one that is not there.

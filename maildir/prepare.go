@@ -20,7 +20,7 @@ func (d *Delivery) Prepare() (name string, err error) {
 	if err := d.file.finish(time.Time{}); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)
 	}
-	name = sized(uniqueName(), d.file.s, d.file.w)
+	name = d.file.sized()
 	if err := renameNew(tmp, d.file.name, tmp, name); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 // A message is one of the maildrop, numbered by its place there.
 type message struct {
 	*maildir.Message
-	size    int64 // octets as sent, line ends as CRLF, dots not stuffed
+	size    int64 // octets as sent, line ends as CRLF, the last one too, dots not stuffed
 	deleted bool  // marked, still on disk
 	read    bool  // retrieved whole
 }
@@ -30,7 +30,7 @@ func (s *Session) count(folder *maildir.Folder) error {
 	for _, m := range state.Messages {
 		size, err := folder.Size(m)
 		if err == nil {
-			s.drop = append(s.drop, message{Message: m, size: size})
+			s.drop = append(s.drop, message{Message: m, size: size + folder.Lacking(m)})
 		} else if !errors.Is(err, maildir.ErrGone) {
 			s.Log.Error("message left out", "user", s.named, "msg", m.Key(), "err", err)
 		}
