@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,6 +49,10 @@ var flags = []cli.Flag{
 }
 
 func main() {
+	// A reader that goes away is an error like any other, with an exit status.
+	// Caught, not ignored: the command of --send must have the default again.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
 	cli.VersionFlag = &cli.BoolFlag{Name: "version", Aliases: []string{"V"}, Usage: "print the version"}
 	args, err := getopt.Parse(flags, getopt.Optional{"send": func(string) bool { return false }}, os.Args[1:])
 	app := &cli.App{
