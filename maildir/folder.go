@@ -72,6 +72,13 @@ func (s *Store) OpenFolder(name string) (*Folder, error) {
 // Name gives the name the folder was opened by.
 func (f *Folder) Name() string { return f.name }
 
+// UIDValidity gives the UIDVALIDITY of the UIDs that were given last.
+func (f *Folder) UIDValidity() uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head.validity
+}
+
 // Close frees the folder. Files that were opened from it stay open.
 func (f *Folder) Close() error {
 	f.mu.Lock()

@@ -101,6 +101,28 @@ func (s *Store) openFolderPlace(name string) (*place, error) {
 	return openPlace(root.fd, dir, false)
 }
 
+// Holds tells whether an open folder is still the one that its name stands for: somebody may have renamed or removed it
+// since, and made another one.
+func (s *Store) Holds(f *Folder) bool {
+	name, err := cleanName(f.name)
+	if err != nil || name == inbox {
+		return err == nil
+	}
+	root, err := s.dir()
+	if err != nil {
+		return false
+	}
+	defer root.close()
+	dir, err := folderDir(root, name)
+	if err != nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var st unix.Stat_t
+	return f.dir != nil && statat(root.fd, dir, &st) == nil && st.Dev == f.dir.dev && st.Ino == f.dir.ino
+}
+
 // List gives INBOX, then all folders in the order of their names. Names that only have folders below them are
 // there too, as NoSelect.
 func (s *Store) List() ([]Info, error) {

@@ -238,35 +238,37 @@ func (p *place) void(now time.Time) (stamp, bool) {
 	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
 		return s, true
 	}
-	// The number may belong to someone else by now: whoever began after the lock was made did not make it.
-	if began, ok := processAge(pid); ok && age > began+lockTornAfter {
+	// The number may belong to someone else by now: whoever began after the lock was made did not make it. Nor does
+	// anybody hold it whose parent has only not yet asked how he died.
+	if began, dead, ok := processAge(pid); dead || ok && age > began+lockTornAfter {
 		return s, true
 	}
 	return s, false
 }
 
-// processAge tells for how long a process has been running.
-func processAge(pid int) (time.Duration, bool) {
+// processAge tells for how long a process has been running, and whether it is dead.
+func processAge(pid int) (age time.Duration, dead, ok bool) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, false
+		return 0, false, false
 	}
-	// The name in parentheses may hold anything; the start in ticks since boot is the 20th word behind it.
+	// The name in parentheses may hold anything; the state follows it, the start in ticks since boot is the 20th word behind it.
 	_, rest, ok := strings.Cut(string(data[max(strings.LastIndexByte(string(data), ')'), 0):]), " ")
 	words := strings.Fields(rest)
 	if !ok || len(words) < 20 {
-		return 0, false
+		return 0, false, false
 	}
+	dead = words[0] == "Z" || words[0] == "X"
 	ticks, err := strconv.ParseInt(words[19], 10, 64)
 	if err != nil {
-		return 0, false
+		return 0, dead, false
 	}
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
-		return 0, false
+		return 0, dead, false
 	}
 	const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
-	return time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond), true
+	return time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond), dead, true
 }
 
 // breakNamed removes a void lock file, unless another one has taken its place. Those who would break the same

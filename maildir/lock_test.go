@@ -82,6 +82,18 @@ func TestLockExcludes(t *testing.T) {
 	}
 }
 
+// zombiePID is the number of a process that was killed, and whose parent has not asked for it.
+func zombiePID(t testing.TB) int {
+	t.Helper()
+	cmd := exec.Command("sleep", "100")
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	cmd.Process.Kill()
+	t.Cleanup(func() { cmd.Wait() })
+	return cmd.Process.Pid
+}
+
 func TestLockOfTheDead(t *testing.T) {
 	host := hostname(t)
 	for name, lock := range map[string]struct {
@@ -90,6 +102,7 @@ func TestLockOfTheDead(t *testing.T) {
 		waits   bool
 	}{
 		"dead process":              {fmt.Sprintf("%d:%s", deadPID(t), host), 0, false},
+		"dead and not waited for":   {fmt.Sprintf("%d:%s", zombiePID(t), host), 0, false},
 		"our own number":            {fmt.Sprintf("%d:%s", os.Getpid(), host), 0, false},
 		"number used again":         {fmt.Sprintf("%d:%s", os.Getppid(), host), 110 * time.Second, false},
 		"without an owner":          {"", 10 * time.Second, false},
@@ -105,7 +118,7 @@ func TestLockOfTheDead(t *testing.T) {
 			at := time.Now().Add(-lock.age)
 			os.Chtimes(filepath.Join(s.Path(), lockName), at, at)
 			if name == "number used again" {
-				if began, ok := processAge(os.Getppid()); !ok || began > 100*time.Second {
+				if began, _, ok := processAge(os.Getppid()); !ok || began > 100*time.Second {
 					t.Skip("the parent is too old for this test")
 				}
 			}
@@ -135,11 +148,11 @@ func TestLockOfTheDead(t *testing.T) {
 
 // A process's age is told from /proc; ours began not long ago.
 func TestProcessAge(t *testing.T) {
-	if d, ok := processAge(os.Getpid()); !ok || d < -time.Second || d > time.Hour {
-		t.Error(d, ok)
+	if d, dead, ok := processAge(os.Getpid()); !ok || dead || d < -time.Second || d > time.Hour {
+		t.Error(d, dead, ok)
 	}
-	if d, ok := processAge(1); !ok || d < time.Second {
-		t.Error(d, ok)
+	if d, dead, ok := processAge(1); !ok || dead || d < time.Second {
+		t.Error(d, dead, ok)
 	}
 }
 

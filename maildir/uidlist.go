@@ -284,6 +284,10 @@ func (f *Folder) listMissing() error {
 // takeList reads a whole list. Messages that we know keep what we know of them. cut says that the list is shorter than it was.
 func (f *Folder) takeList(text string, cut bool) {
 	line, rest, ok := strings.Cut(text, "\n")
+	_, crlf := strings.CutSuffix(line, "\r")
+	if crlf { // somebody's editor has been there
+		rest = strings.ReplaceAll(rest, "\r\n", "\n")
+	}
 	head, good := parseListHead(line)
 	if !ok || !good {
 		// Without a header the UIDs mean nothing; but if we knew the folder, we still do.
@@ -311,7 +315,7 @@ func (f *Folder) takeList(text string, cut bool) {
 	})
 	f.listEnd, f.listWhole = int64(len(line)+1+used), used == len(rest)
 	f.listTail = tail(text[:f.listEnd])
-	damaged := bad > 0 || !f.listWhole || cut || f.head.next < oldNext
+	damaged := bad > 0 || crlf || !f.listWhole || cut || f.head.next < oldNext
 	f.rewrite = f.distrust || damaged || f.doubled || head.version != 3
 	f.head.next = max(f.head.next, oldNext)
 	if damaged { // what it has lost, we may still know

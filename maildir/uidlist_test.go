@@ -51,6 +51,8 @@ func TestUIDListTakenOver(t *testing.T) {
 		{"nonsense between", "3 V77 N10\n2 :a\nwhat?\n0 :z\n4294967295 :y\n5 :b\n", "cur/a cur/b", "2=a 5=b", 10},
 		{"zeros after a power cut", "3 V77 N10\n2 :a\n\x00\x00\x00\x00", "cur/a cur/b", "2=a 10=b", 11},
 		{"the same twice", "3 V77 N10\n2 :a\n5 :b\n9 :a\n", "cur/a cur/b", "5=b 9=a", 10},
+		{"line ends of an editor", "3 V77 N10\r\n2 :a\r\n5 W9 :b\r\n", "cur/a cur/b", "2=a 5=b", 10},
+		{"next out of range", "3 V77 N4294967300\n2 :a\n", "cur/a new/c", "2=a 3=c", 4},
 		{"no next", "3 V77\n", "cur/a", "1=a", 2},
 		{"delivery order", "3 V77 N1\n", "new/10.M5P1.h new/9.M9P1.h new/10.M12P1.h cur/10.M1P1.h:2,", "1=9.M9P1.h 2=10.M1P1.h 3=10.M5P1.h 4=10.M12P1.h", 5},
 	}
@@ -215,13 +217,18 @@ func TestStrangeNames(t *testing.T) {
 	put(t, s, "cur/a\nb:2,S", "x\n")
 	put(t, s, "new/c\r", "x\n")
 	put(t, s, "new/with space", "x\n")
+	put(t, s, "new/"+strings.Repeat("n", 255), "x\n")
+	put(t, s, "cur/"+strings.Repeat("c", 250)+":2,S", "x\n")
 	os.Mkdir(filepath.Join(s.Path(), "cur", "directory"), 0o700)
 	os.Symlink("/etc/passwd", filepath.Join(s.Path(), "cur", "link:2,"))
 	put(t, s, "cur/.hidden", "x\n")
 	f := open(t, s, "INBOX")
 	st := look(t, f, true)
-	if len(st.Messages) != 3 {
+	if len(st.Messages) != 5 {
 		t.Fatal(keys(st))
+	}
+	if err := f.Store(st.Messages, Change{Add: Draft | Flagged | Replied | Seen | Trashed, AddKeywords: []string{"k"}}); err != nil {
+		t.Error(err)
 	}
 	for _, m := range st.Messages {
 		if strings.ContainsAny(m.Key(), "\n\r") {

@@ -113,9 +113,15 @@ func (m *message) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
+// isSelected tells whether name stands for the selected mailbox; another
+// session may have given its name to another one.
+func (s *Session) isSelected(name string) bool {
+	return s.view != nil && s.view.name == name && s.user.Store.Holds(s.view.folder)
+}
+
 // target opens the mailbox that messages go to. The selected one is open.
 func (s *Session) target(name string) (*maildir.Folder, error) {
-	if s.view != nil && s.view.name == name {
+	if s.isSelected(name) {
 		return s.view.folder, nil
 	}
 	return s.user.Store.OpenFolder(name)

@@ -235,7 +235,7 @@ func (s *Session) counts(name string, items []string) (string, error) {
 	var folder *maildir.Folder
 	var state *maildir.State
 	var msgs []*maildir.Message
-	if v := s.view; v != nil && v.name == name {
+	if v := s.view; s.isSelected(name) {
 		folder, state, msgs = v.folder, v.state, v.msgs
 	} else {
 		var err error
