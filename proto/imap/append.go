@@ -44,9 +44,8 @@ func (s *Session) append(p *parser) reply {
 		return s.failedTo(err)
 	}
 	defer s.release(folder)
-	state, err := folder.Sync(maildir.SyncOptions{})
-	if err != nil {
-		return s.failed(err)
+	if _, err := folder.Sync(maildir.SyncOptions{}); err != nil {
+		return s.failedTo(err)
 	}
 	if o.Date.IsZero() {
 		o.Date = time.Now()
@@ -69,7 +68,7 @@ func (s *Session) append(p *parser) reply {
 	case err != nil:
 		return s.failed(err)
 	}
-	return reply{"OK", codef("APPENDUID %d %d", state.UIDValidity, uid), "appended"}
+	return reply{"OK", codef("APPENDUID %d %d", folder.UIDValidity(), uid), "appended"}
 }
 
 // A message is the literal of an APPEND. Its end comes only when the command
@@ -136,7 +135,7 @@ func (s *Session) release(f *maildir.Folder) {
 // failedTo is failed for commands that could succeed once the mailbox is there
 // (RFC 9051 §7.1, TRYCREATE).
 func (s *Session) failedTo(err error) reply {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, maildir.ErrGone) {
 		return no("TRYCREATE", "no such mailbox")
 	}
 	return s.failed(err)

@@ -110,9 +110,8 @@ func (s *Session) transfer(p *parser, away bool) reply {
 		return s.failedTo(err)
 	}
 	defer s.release(to)
-	state, err := to.Sync(maildir.SyncOptions{})
-	if err != nil {
-		return s.failed(err)
+	if _, err := to.Sync(maildir.SyncOptions{}); err != nil {
+		return s.failedTo(err)
 	}
 	msgs := v.messages(at)
 	if len(msgs) == 0 {
@@ -126,7 +125,7 @@ func (s *Session) transfer(p *parser, away bool) reply {
 		do = v.folder.Move
 	}
 	pairs, err := do(msgs, to)
-	code := copyUID(state.UIDValidity, pairs)
+	code := copyUID(to.UIDValidity(), pairs)
 	switch {
 	case err != nil && !(away && len(pairs) > 0):
 		return s.failed(err)
