@@ -100,7 +100,8 @@ func maildir(dir string) ([]string, error) {
 		}
 		found = true
 		for _, e := range entries {
-			if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			// Messages are files; to open a pipe would be to wait for ever.
+			if t := e.Type(); (t.IsRegular() || t == fs.ModeSymlink) && !strings.HasPrefix(e.Name(), ".") {
 				files = append(files, filepath.Join(dir, sub, e.Name()))
 			}
 		}
