@@ -34,6 +34,7 @@ type domains struct {
 
 type domainList struct {
 	stamp  stamp
+	none   bool // there is no such folder
 	sorted []*domain
 	byName map[string]*domain
 }
@@ -48,18 +49,14 @@ func (ds *domains) all() ([]*domain, error) {
 	if ds.path == "" {
 		return ds.host(), nil
 	}
-	s, err := look(ds.path)
-	if l := ds.now.Load(); l != nil && err == nil && l.stamp == s {
-		if !s.there {
-			return ds.host(), nil
+	s, err := ds.office.look(ds.path)
+	l := ds.now.Load()
+	if l == nil || err != nil || l.stamp != s {
+		if l, err = ds.read(); err != nil {
+			return nil, err
 		}
-		return l.sorted, nil
 	}
-	l, err := ds.read()
-	if err != nil {
-		return nil, err
-	}
-	if !l.stamp.there {
+	if l.none {
 		return ds.host(), nil
 	}
 	return l.sorted, nil
@@ -68,7 +65,7 @@ func (ds *domains) all() ([]*domain, error) {
 // named returns a domain by its key, nil if it is not ours. The list is the one that
 // all returned last.
 func (ds *domains) named(key string) *domain {
-	if l := ds.now.Load(); l != nil && l.stamp.there {
+	if l := ds.now.Load(); l != nil && !l.none {
 		return l.byName[key]
 	}
 	if d := ds.host()[0]; d.name == key {
@@ -96,12 +93,17 @@ func (ds *domains) read() (*domainList, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	old := ds.now.Load()
+	if old != nil && !old.none {
+		awaitReturn(ds.path)
+	}
 	l, err := ds.scan(old)
 	if err != nil {
 		if old != nil {
-			ds.office.log().Warn("post office: what the directory said before stays in force", "file", ds.path, "err", err)
 			l := *old
-			l.stamp, _ = look(ds.path)
+			l.stamp, _ = ds.office.look(ds.path)
+			if l.stamp != old.stamp {
+				ds.office.log().Warn("post office: what the directory said before stays in force", "file", ds.path, "err", err)
+			}
 			ds.now.Store(&l)
 			return &l, nil
 		}
@@ -113,14 +115,14 @@ func (ds *domains) read() (*domainList, error) {
 
 // scan lists the folder. Domains that were there before keep what was read of them.
 func (ds *domains) scan(old *domainList) (*domainList, error) {
-	s, err := look(ds.path)
+	s, err := ds.office.look(ds.path)
 	for try := 0; err == nil && try < 10 && s.await(); try++ {
-		s, err = look(ds.path)
+		s, err = ds.office.look(ds.path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := &domainList{stamp: s, byName: map[string]*domain{}}
+	l := &domainList{stamp: s, none: !s.there, byName: map[string]*domain{}}
 	if !s.there {
 		return l, nil
 	}

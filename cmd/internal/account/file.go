@@ -55,6 +55,22 @@ func look(path string) (stamp, error) {
 	return stampOf(fi), nil
 }
 
+// away is the stamp of what cannot be looked at: like that of no file.
+var away = stamp{size: -1}
+
+// look is look for something in the post office. A file is missing when the post
+// office is there without it; one on a disk that is not mounted is trouble.
+func (o *Office) look(path string) (stamp, error) {
+	s, err := look(path)
+	if err == nil && !s.there && o.dir != "" {
+		_, err = os.Stat(o.dir)
+	}
+	if err != nil {
+		return away, err
+	}
+	return s, nil
+}
+
 // A file is one file of the post office, parsed, and parsed again when it changed.
 // A missing one parses as if it were empty.
 type file[T any] struct {
@@ -82,7 +98,7 @@ func (f *file[T]) get() (T, error) {
 	if f.path == "" {
 		return f.parse("", nil)
 	}
-	s, err := look(f.path)
+	s, err := f.office.look(f.path)
 	if r := f.now.Load(); r != nil && err == nil && r.stamp == s {
 		return r.value, r.err
 	}
@@ -93,13 +109,19 @@ func (f *file[T]) read() (T, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.now.Load()
-	if s, err := look(f.path); old != nil && err == nil && s == old.stamp {
+	if s, err := f.office.look(f.path); old != nil && err == nil && s == old.stamp {
 		return old.value, old.err // somebody else was quicker
 	}
 	if old != nil && old.stamp.there {
 		awaitReturn(f.path)
 	}
 	data, s, err := slurp(f.path)
+	if !s.there && err == nil {
+		_, err = f.office.look(f.path)
+	}
+	if !s.there && err != nil {
+		s = away
+	}
 	var value T
 	if err == nil {
 		value, err = f.parse(f.path, data)
@@ -113,7 +135,9 @@ func (f *file[T]) read() (T, error) {
 		return value, err
 	}
 	// The stamp of the bad file is kept, so that it is parsed and told about once.
-	f.office.log().Warn("post office: what the file said before stays in force", "file", f.path, "err", err)
+	if s != old.stamp {
+		f.office.log().Warn("post office: what the file said before stays in force", "file", f.path, "err", err)
+	}
 	f.now.Store(&reading[T]{stamp: s, value: old.value})
 	return old.value, nil
 }
