@@ -335,7 +335,7 @@ func (p *parser) name8(s string) string {
 		p.fail("mailbox name is not modified UTF-7")
 		return ""
 	}
-	return name
+	return belowInbox(name)
 }
 
 // listMailbox = 1*list-char / string; it stays in modified UTF-7.

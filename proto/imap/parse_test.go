@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -251,10 +252,52 @@ func TestWild(t *testing.T) {
 		{"a%%b", "axxb", true},
 		{"*a*a*a", "aaa", true},
 		{"*a*a*a", "aa", false},
+		{"inbox.%", "INBOX.a", true},
+		{"InBox.*", "INBOX.a.b", true},
+		{"inboxes", "inboxes", true},
+		{"inbox%", "inboxes", true},
 	} {
 		if got := newPattern(c.pattern).matches(&name{text: c.text, wire: c.text}); got != c.want {
 			t.Errorf("%q matches %q: %v", c.pattern, c.text, got)
 		}
+	}
+}
+
+// Short names and long ones, against what regular expressions say.
+func TestWildRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	text := func(letters string, n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = letters[r.IntN(len(letters))]
+		}
+		return string(b)
+	}
+	matched := 0
+	for i := range 20000 {
+		most := 8
+		if i%10 == 0 {
+			most = 200
+		}
+		p := text("ab.*%*%", r.IntN(most))
+		name := text("ab.", r.IntN(most))
+		if r.IntN(2) == 0 { // one that is likely to match
+			name = strings.NewReplacer("*", text("ab.", r.IntN(3)), "%", text("ab", r.IntN(3))).Replace(p)
+		}
+		re := strings.NewReplacer(".", `\.`, "*", ".*", "%", `[^.]*`).Replace(p)
+		want, err := regexp.MatchString("^"+re+"$", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newGlob(p).matches(name); got != want {
+			t.Fatalf("%q matches %q: %v", p, name, got)
+		}
+		if want {
+			matched++
+		}
+	}
+	if matched < 5000 {
+		t.Errorf("only %d matched", matched)
 	}
 }
 
