@@ -152,9 +152,11 @@ func (s *Session) listNames(l listing) reply {
 		}
 		s.tellName(n, l, below[i])
 		if len(l.status) > 0 && n.exists && !n.noSelect {
-			if line, err := s.counts(n.text, l.status); err == nil {
-				s.Conn.WriteString(line) // RFC 5819 §2: left out if it cannot be had
+			line, err := s.counts(n.text, l.status)
+			if err != nil { // RFC 5819 §2: left out if it cannot be had
+				s.failed(err)
 			}
+			s.Conn.WriteString(line)
 		}
 	}
 	return ok("done")
