@@ -79,6 +79,14 @@ func (f *Folder) UIDValidity() uint32 {
 	return f.head.validity
 }
 
+// Writable tells whether we may change the messages of the folder at all: nobody may on a disk that is mounted
+// read-only.
+func (f *Folder) Writable() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dir != nil && unix.Faccessat(f.dir.fd, "cur", unix.W_OK, unix.AT_EACCESS) == nil
+}
+
 // Close frees the folder. Files that were opened from it stay open.
 func (f *Folder) Close() error {
 	f.mu.Lock()

@@ -6,10 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func names(t testing.TB, s *Store) string {
@@ -330,5 +333,29 @@ func TestStagesAreCleaned(t *testing.T) {
 	}
 	if _, err := os.Stat("/etc/passwd"); err != nil {
 		t.Error("a link was followed")
+	}
+}
+
+func TestWritable(t *testing.T) {
+	s := newStore(t)
+	f := open(t, s, "INBOX")
+	if !f.Writable() {
+		t.Error("our own folder is not writable")
+	}
+	cur := filepath.Join(s.Path(), "cur")
+	if os.Geteuid() == 0 { // who may write everywhere; be somebody else for a moment
+		os.Chmod(s.Path(), 0o755)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer unix.Setfsuid(0)
+		defer os.Chmod(cur, 0o700)
+		os.Chmod(cur, 0o555)
+		unix.Setfsuid(65534)
+	} else {
+		defer os.Chmod(cur, 0o700)
+		os.Chmod(cur, 0o500)
+	}
+	if f.Writable() {
+		t.Error("a folder that cannot be written to is writable")
 	}
 }

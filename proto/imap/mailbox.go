@@ -27,6 +27,7 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	readOnly = readOnly || !folder.Writable() // RFC 9051 §6.3.2: so it is said, then
 	v := &view{name: name, folder: folder, readOnly: readOnly}
 	now, err := v.look()
 	if err != nil {

@@ -55,7 +55,7 @@ func (v *view) deleted(at []int) (msgs []*maildir.Message) {
 	return msgs
 }
 
-func readOnly() reply { return no("READ-ONLY", "selected with EXAMINE") }
+func readOnly() reply { return no("READ-ONLY", "selected read-only") }
 
 // expunge = "EXPUNGE" / "UID" SP "EXPUNGE" SP sequence-set   (RFC 9051 §6.4.3,
 // §6.4.9). The responses come with the news behind every command.
