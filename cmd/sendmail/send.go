@@ -65,7 +65,7 @@ func (p *program) send(ctx context.Context) error {
 	}
 	m := delivery.Message{
 		From: from, EightBit: p.eightBit, SMTPUTF8: p.utf8, Envid: p.envid, Ret: p.ret,
-		Trace: p.stamp(time.Now()), Submission: true, Gateway: p.gateway, Name: p.fullName(), Patient: true,
+		Trace: p.stamp(time.Now()), Submission: true, Gateway: p.gateway, Name: p.fullName(from), Patient: true,
 	}
 	// Who is unknown here is said at once; the others get their mail.
 	var unknown error
@@ -297,8 +297,8 @@ func login() string {
 }
 
 // fullName is the author's name for a From that we write: -F, $NAME, or that of
-// the system's user.
-func (p *program) fullName() string {
+// the system's user, if the message is from that user.
+func (p *program) fullName(from string) string {
 	if p.name != "" {
 		return p.name
 	}
@@ -306,7 +306,7 @@ func (p *program) fullName() string {
 		return name
 	}
 	u, err := user.Current()
-	if err != nil || p.senderOK && !strings.HasPrefix(p.sender, u.Username+"@") && p.sender != u.Username {
+	if local, _ := mimetree.SplitAddr(from); err != nil || local != u.Username {
 		return ""
 	}
 	name, _, _ := strings.Cut(cmp.Or(u.Name, ""), ",")

@@ -35,13 +35,14 @@ func (p *program) session(ctx context.Context) error {
 }
 
 func (p *program) deliver(ctx context.Context, e *smtp.Envelope, r io.Reader) (string, error) {
-	m := delivery.Message{From: e.From, EightBit: e.EightBit, Trace: e.Trace, Submission: true, Gateway: p.gateway, Name: p.fullName(), Patient: true}
+	m := delivery.Message{From: e.From, EightBit: e.EightBit, Trace: e.Trace, Submission: true, Gateway: p.gateway, Patient: true}
 	var err error
 	if e.From != "" {
 		if m.From, err = p.qualify(e.From); err != nil {
 			return "", &smtp.Error{Code: 553, Status: "5.1.7", Text: "bad sender"}
 		}
 	}
+	m.Name = p.fullName(m.From)
 	for _, to := range e.To {
 		if to, err = p.qualify(to); err != nil {
 			return "", &smtp.Error{Code: 553, Status: "5.1.3", Text: "bad address"}

@@ -38,8 +38,8 @@ func (r *report) write(out io.Writer) error {
 	w := bufio.NewWriter(out)
 	boundary := "report-" + rand.Text()
 	whole := r.item.Ret == "FULL" || r.item.Ret == "" && r.item.Size <= wholeSize
-	encoding := "7bit"
-	if r.item.EightBit || r.item.SMTPUTF8 {
+	encoding := "7bit" // of the whole and of each part (RFC 2045 §6.4)
+	if r.eightBit() {
 		encoding = "8bit"
 	}
 	fmt.Fprintf(w, "From: Mail Delivery System <MAILER-DAEMON@%s>\n", r.me)
@@ -54,6 +54,7 @@ func (r *report) write(out io.Writer) error {
 		fmt.Fprintf(w, "Content-Transfer-Encoding: 8bit\n")
 	}
 	fmt.Fprintf(w, "\nThis is a report on a message that could not be delivered.\n\n--%s\n", boundary)
+	fmt.Fprintf(w, "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: %s\n\n", encoding)
 	r.words(w)
 	fmt.Fprintf(w, "\n--%s\n", boundary)
 	r.fields(w)
@@ -77,9 +78,22 @@ func (r *report) write(out io.Writer) error {
 	return w.Flush()
 }
 
+// eightBit says whether there are octets beyond US-ASCII in the report: those of
+// the message, whatever its sender has said of it, or of a reply.
+func (r *report) eightBit() bool {
+	if _, eightBit := measure(r.item); eightBit || r.item.EightBit || !isASCII(r.item.From) {
+		return true
+	}
+	for _, f := range r.failures {
+		if !isASCII(f.Address) || !isASCII(f.Why) {
+			return true
+		}
+	}
+	return false
+}
+
 // words is the part for the person who wrote the message.
 func (r *report) words(w io.Writer) {
-	fmt.Fprintf(w, "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n")
 	fmt.Fprintf(w, "This is the mail system of %s.\n\n", r.me)
 	if len(r.failures) == 1 {
 		fmt.Fprintf(w, "Your message could not be delivered to the recipient below,\nand will not be tried again.\n")

@@ -194,13 +194,13 @@ func (r *Runner) report(i *queue.Item) error {
 	if len(told) == 0 {
 		return nil
 	}
+	rep := &report{me: r.Post.Office.Me(), now: now, item: i, failures: failures}
 	w, err := i.Beget(queue.Envelope{
-		Created: now, To: []queue.Recipient{{Address: i.From, Notify: "NEVER"}}, EightBit: i.EightBit, SMTPUTF8: i.SMTPUTF8,
+		Created: now, To: []queue.Recipient{{Address: i.From, Notify: "NEVER"}}, EightBit: rep.eightBit(), SMTPUTF8: i.SMTPUTF8,
 	})
 	if err != nil {
 		return err
 	}
-	rep := &report{me: r.Post.Office.Me(), now: now, item: i, failures: failures}
 	if err := rep.write(w); err != nil {
 		w.Abort()
 		return err

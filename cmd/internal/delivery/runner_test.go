@@ -620,3 +620,29 @@ func TestSpoolChanges(t *testing.T) {
 		}
 	}
 }
+
+// No part of a report has more bits than the whole says (RFC 2045 §6.4).
+func TestReportEncoding(t *testing.T) {
+	for text, want := range map[string]string{"plain": "7bit", "cr\u00eape": "8bit"} {
+		t.Run(want, func(t *testing.T) {
+			p := newPost(t, nil)
+			synctest.Test(t, func(t *testing.T) {
+				w, f := hamburgers()
+				f.answer = times(9, "RCPT", "550 5.1.1 no")
+				sendTo(t, p, "Subject: "+text+"\n\n"+text+"\n", "al@hamburger.edu")
+				after(t, w.runner(p), time.Minute)
+			})
+			got := mail(t, p, "alice")
+			if len(got) != 1 {
+				t.Fatalf("%d reports", len(got))
+			}
+			top, parts, _ := strings.Cut(got[0], "\n\n")
+			if strings.Contains(top, "8bit") != (want == "8bit") {
+				t.Errorf("the whole:\n%s", top)
+			}
+			if strings.Count(parts, "Content-Transfer-Encoding: "+want+"\n") != 2 || strings.Count(parts, "Encoding: ") != 2 {
+				t.Errorf("the parts:\n%s", parts)
+			}
+		})
+	}
+}
