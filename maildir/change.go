@@ -53,6 +53,7 @@ func (f *Folder) change(msgs []*Message, c Change) error {
 		return err
 	}
 	defer f.ownChange()()
+	var trouble error
 	for _, m := range msgs {
 		lk.touch()
 		err := f.with(m, func(i int, path string) error {
@@ -74,11 +75,13 @@ func (f *Folder) change(msgs []*Message, c Change) error {
 			f.seenAt(i, inCur, f.info([]byte(text)))
 			return nil
 		})
-		if err != nil && !errors.Is(err, ErrGone) {
+		if errors.Is(err, unix.ENAMETOOLONG) { // somebody's name leaves no room: that harms no other message
+			trouble = err
+		} else if err != nil && !errors.Is(err, ErrGone) {
 			return err
 		}
 	}
-	return nil
+	return trouble
 }
 
 // lockAnyway takes the lock; when there is no room for it, it goes on without: to change flags and to

@@ -279,6 +279,27 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// A name that leaves no room for flags, and which a list has already, keeps the other messages from nothing.
+func TestNameTooLong(t *testing.T) {
+	s := newStore(t)
+	long := strings.Repeat("n", 252)
+	put(t, s, listName, "3 V77 N4\n1 :"+long+"\n2 :b\n")
+	put(t, s, "new/"+long, "x\n")
+	put(t, s, "new/b", "x\n")
+	f := open(t, s, "INBOX")
+	st := look(t, f, true)
+	if err := f.Store(st.Messages, Change{Add: Seen}); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Error(err)
+	}
+	st = look(t, f, true)
+	if !slices.Equal(uids(st), []uint32{1, 2}) || st.Messages[0].Flags != 0 || st.Messages[1].Flags != Seen {
+		t.Error(keys(st), st.Messages[0].Flags, st.Messages[1].Flags)
+	}
+	if read(t, f, st.Messages[0]) != "x\n" {
+		t.Error("cannot be read")
+	}
+}
+
 // What cannot be written can still be read.
 func TestReadOnly(t *testing.T) {
 	dir := t.TempDir()

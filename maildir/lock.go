@@ -117,7 +117,9 @@ func (l *lock) acquire(deadline time.Time) error {
 			seen, since = st, now
 		}
 		if void || !since.IsZero() && now.Sub(since) > lockOverride {
-			l.place.breakNamed(lockName, seen)
+			if err := l.place.breakNamed(lockName, seen); err != nil {
+				return fmt.Errorf("break lock of folder: %w", err)
+			}
 			continue
 		}
 		if now.After(deadline) {
@@ -216,8 +218,9 @@ func (l *lock) exclusive() error {
 // We have our turn, so no part of this process holds it.
 func (p *place) void(now time.Time) (stamp, bool) {
 	data, st, err := p.readFile(lockName, 0, 4096)
-	if err != nil {
-		return stamp{}, false // gone, or unreadable: try again
+	if err != nil { // gone, or not ours to read: then its age has to do
+		s, _ := p.stamp(lockName)
+		return s, s != stamp{} && s.age(now) > lockOverride
 	}
 	s := stampOf(&st)
 	age := s.age(now)
@@ -273,18 +276,25 @@ func processAge(pid int) (age time.Duration, dead, ok bool) {
 
 // breakNamed removes a void lock file, unless another one has taken its place. Those who would break the same
 // lock queue at the file itself, so that none of them removes the lock of the one before.
-func (p *place) breakNamed(name string, void stamp) {
+func (p *place) breakNamed(name string, void stamp) error {
 	fd, err := openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return
+	if err == nil {
+		defer unix.Close(fd)
+		err = again(func() error { return unix.Flock(fd, unix.LOCK_EX) })
 	}
-	defer unix.Close(fd)
-	if again(func() error { return unix.Flock(fd, unix.LOCK_EX) }) != nil {
-		return
+	if err == unix.EACCES || err == unix.ELOOP { // not ours, or a link: nobody queues at it
+		err = nil
 	}
-	if now, err := p.stamp(name); err == nil && now == void {
-		p.unlink(name)
+	if err == nil {
+		var now stamp
+		if now, err = p.stamp(name); err == nil && now == void && (now != stamp{}) {
+			err = p.unlink(name)
+		}
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // touch says that the holder lives; whoever works for long under a lock calls it often.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -203,4 +204,51 @@ func TestLockIsWhole(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// A lock that is nobody's and cannot be removed is an error, not a wait without end.
+func TestLockStays(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make a file immutable")
+	}
+	s := newStore(t)
+	deliver(t, s, "x\n")
+	look(t, open(t, s, "INBOX"), true)
+	put(t, s, lockName, fmt.Sprintf("%d:%s", deadPID(t), hostname(t)))
+	if out, err := exec.Command("chattr", "+i", filepath.Join(s.Path(), lockName)).CombinedOutput(); err != nil {
+		t.Skipf("%v: %s", err, out)
+	}
+	defer exec.Command("chattr", "-i", filepath.Join(s.Path(), lockName)).Run()
+	f := open(t, s, "INBOX")
+	deliver(t, s, "y\n")
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Append(AppendOptions{}, strings.NewReader("z\n"))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if !readOnly(err) {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("still waiting")
+	}
+	if st := look(t, f, false); len(st.Messages) != 1 {
+		t.Error(keys(st))
+	}
+}
+
+// A lock from the future gives way, too.
+func TestSubscriptionsLockOfTheDead(t *testing.T) {
+	s := newStore(t)
+	put(t, s, subscriptionsLock, "")
+	synctest.Test(t, func(t *testing.T) { // its clock is decades behind
+		if err := s.Subscribe("a"); err != nil {
+			t.Error(err)
+		}
+	})
+	if names, err := s.Subscriptions(); err != nil || len(names) != 1 {
+		t.Error(names, err)
+	}
 }

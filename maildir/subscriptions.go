@@ -153,19 +153,31 @@ func changeSubscriptions(root *place, name string, on bool) error {
 	return fsync(root.fd)
 }
 
-// lockSubscriptions makes the lock file. One that was not touched for 30 seconds is void.
+// lockSubscriptions makes the lock file. One that was not touched for 30 seconds is void, by its time or before our eyes:
+// the clock may have been set back.
 func lockSubscriptions(root *place) (int, error) {
 	const stale, limit = 30 * time.Second, 120 * time.Second
+	var seen stamp
+	var since time.Time
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		fd, err := root.create(subscriptionsLock)
 		if !errors.Is(err, fs.ErrExist) {
 			return fd, err
 		}
 		st, err := root.stamp(subscriptionsLock)
-		if err == nil && (st != stamp{}) && st.age(time.Now()) > stale {
-			root.breakNamed(subscriptionsLock, st)
+		if err != nil {
+			return -1, err
 		}
-		if time.Since(begun) > limit {
+		now := time.Now()
+		if st != seen {
+			seen, since = st, now
+		}
+		if (st != stamp{}) && (st.age(now) > stale || now.Sub(since) > stale) {
+			if err := root.breakNamed(subscriptionsLock, st); err != nil {
+				return -1, err
+			}
+		}
+		if now.Sub(begun) > limit {
 			return -1, ErrLocked
 		}
 	}
