@@ -451,7 +451,7 @@ func (s *Session) line(p *parser, size int64) (string, error) {
 	line, err := s.Conn.ReadLine()
 	if err != nil {
 		p.fatal = broken(err)
-		return "", err
+		return "", p.fatal // not io.EOF, which would be the good end of a message
 	}
 	s.budget -= size + int64(len(line)) + 16 // a command of many empty literals is bounded too
 	if s.budget < 0 {
