@@ -169,7 +169,7 @@ func (p *program) verify() error {
 func (p *program) aliases() error {
 	for _, d := range p.post.Office.Domains() {
 		if _, err := p.post.Office.Resolve("postmaster@" + d); err != nil && !errors.Is(err, account.ErrUnknown) {
-			return &status.Error{Code: status.Config, Err: err}
+			return status.With(status.Config, err)
 		}
 	}
 	return nil

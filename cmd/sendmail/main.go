@@ -66,7 +66,7 @@ func (p *program) do() error {
 	}
 	office, err := account.Open(p.office)
 	if err != nil {
-		return &status.Error{Code: status.Config, Err: err}
+		return status.With(status.Config, err)
 	}
 	level := slog.LevelError
 	if p.verbose || p.job == watch {

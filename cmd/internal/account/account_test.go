@@ -5,12 +5,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -477,6 +479,22 @@ func BenchmarkOpen(b *testing.B) {
 	for b.Loop() {
 		if _, err := open(o.dir, o.sys); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// What may pass is no mistake in the files: whoever has mail tries again.
+func TestTroubleIsTemporary(t *testing.T) {
+	for err, want := range map[error]int{
+		syscall.EMFILE: status.TempFail,
+		syscall.ENFILE: status.TempFail,
+		syscall.ENOMEM: status.TempFail,
+		syscall.EIO:    status.TempFail,
+		syscall.ENOENT: status.Config,
+		syscall.EISDIR: status.Config,
+	} {
+		if got := status.Code(mistake(&fs.PathError{Op: "open", Path: "me", Err: err})); got != want {
+			t.Errorf("%v: status %d, want %d", err, got, want)
 		}
 	}
 }

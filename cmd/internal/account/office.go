@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -108,7 +109,7 @@ func open(dir string, sys system) (*Office, error) {
 		dir = abs
 		switch fi, err := os.Stat(dir); {
 		case err != nil:
-			return nil, status.Errorf(status.Config, "post office: %w", err)
+			return nil, mistake(fmt.Errorf("post office: %w", err))
 		case !fi.IsDir():
 			return nil, status.Errorf(status.Config, "post office: %s is not a directory", dir)
 		}
@@ -137,7 +138,7 @@ func (o *Office) check() error {
 	var errs []error
 	add := func(err error) {
 		if err != nil && !errors.Is(err, fs.ErrPermission) {
-			errs = append(errs, status.With(status.Config, err))
+			errs = append(errs, mistake(err))
 		}
 	}
 	_, err := o.me.get()
@@ -155,6 +156,16 @@ func (o *Office) check() error {
 		add(err)
 	}
 	return errors.Join(errs...)
+}
+
+// mistake gives an error in reading the post office its status: what is wrong in the
+// files stays so until somebody mends it, but that the system has no descriptor or
+// memory left, or cannot read a disk just now, may pass, and the mail with it.
+func mistake(err error) error {
+	if status.Code(err) == status.TempFail || errors.Is(err, syscall.EIO) {
+		return status.With(status.TempFail, err)
+	}
+	return status.With(status.Config, err)
 }
 
 func (o *Office) log() *slog.Logger {
