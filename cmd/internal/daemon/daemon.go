@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -210,7 +211,11 @@ func (s *server) run(ctx context.Context, c *cli.Context, ask facts, w way) erro
 				return err
 			}
 		}
+		missing := pre != nil && !isDir(filepath.Join(pre.Maildir, "cur"))
 		s.single(ctx, conn, role, peer, pre)
+		if missing { // the client and the log have heard so; a script looks at the status
+			return status.Errorf(status.NoInput, "")
+		}
 		return nil
 	}
 }
