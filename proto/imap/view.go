@@ -225,15 +225,18 @@ func (s *Session) tellKeywords() {
 
 func (s *Session) tellFlags() {
 	v := s.view
-	all := strings.Join(append([]string{`\Answered \Flagged \Deleted \Seen \Draft`}, v.state.Keywords...), " ")
-	s.untagged("FLAGS (%s)", all)
+	all := append([]string{`\Answered \Flagged \Deleted \Seen \Draft`}, v.state.Keywords...)
+	s.untagged("FLAGS (%s)", strings.Join(all, " "))
+	// A ] would end the code for many a client. Such a keyword stays all the same.
+	all = slices.DeleteFunc(all, func(k string) bool { return strings.Contains(k, "]") })
+	permanent := strings.Join(all, " ")
 	switch {
 	case v.readOnly:
 		s.untagged("OK [PERMANENTFLAGS ()] read-only")
 	case len(v.state.Keywords) < maxKeywords:
-		s.untagged(`OK [PERMANENTFLAGS (%s \*)] flags stay`, all)
+		s.untagged(`OK [PERMANENTFLAGS (%s \*)] flags stay`, permanent)
 	default:
-		s.untagged("OK [PERMANENTFLAGS (%s)] flags stay", all)
+		s.untagged("OK [PERMANENTFLAGS (%s)] flags stay", permanent)
 	}
 }
 
