@@ -206,6 +206,19 @@ func (i *Item) Done() bool {
 	return true
 }
 
+// Reserve makes room on the disk for n notes of the usual size: what another
+// host has taken must not be sent again because that could not be noted.
+func (i *Item) Reserve(n int) error {
+	fi, err := i.f.Stat()
+	if err == nil {
+		err = unix.Fallocate(int(i.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, fi.Size(), 4096+512*int64(n))
+	}
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("queue: %s: %w", i.ID, err)
+	}
+	return nil
+}
+
 // Note appends to the history; when it returns nil the lines are on disk. Only
 // who took the message may.
 func (i *Item) Note(now time.Time, notes ...Note) error {

@@ -92,6 +92,9 @@ func (r *Runner) deliver(ctx context.Context, i *queue.Item) error {
 			if ctx.Err() != nil {
 				return nil
 			}
+			if err := i.Reserve(len(to)); err != nil {
+				return err
+			}
 			notes := r.relay(ctx, i, d, to)
 			for _, n := range notes {
 				r.log().Info(string(n.Word), "msg", i.ID, "to", i.To[n.To].Address, "reply", n.Text)

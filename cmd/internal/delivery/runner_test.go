@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pennypost/maildir/queue"
 )
 
@@ -644,5 +646,48 @@ func TestReportEncoding(t *testing.T) {
 				t.Errorf("the parts:\n%s", parts)
 			}
 		})
+	}
+}
+
+// On a full disk nobody gets a message whose delivery could not be noted, and
+// that would be sent again and again.
+func TestRunFullDisk(t *testing.T) {
+	p := newPost(t, map[string]string{"spool/.keep": ""})
+	spool := p.Office.Spool()
+	if err := unix.Mount("tmpfs", spool, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("needs a file system of its own:", err)
+	}
+	t.Cleanup(func() { unix.Unmount(spool, unix.MNT_DETACH) })
+	// The file ends just before a page does.
+	sendTo(t, p, ketchup, "al@hamburger.edu")
+	q, _ := p.Queue()
+	list, _ := q.List()
+	fi, err := os.Stat(filepath.Join(spool, "new", list[0].ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(spool, "new", list[0].ID))
+	sendTo(t, p, ketchup+strings.Repeat("x", int(4096-fi.Size()%4096)-3)+"\n", "al@hamburger.edu")
+	full := filepath.Join(spool, "fill")
+	if err := os.WriteFile(full, make([]byte, 64<<10), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	w, f := hamburgers()
+	for range 3 {
+		if err := w.runner(p).Pass(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := f.got(); got != "" {
+		t.Errorf("arrived: %s", got)
+	}
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.runner(p).Pass(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.got(); got != "al@hamburger.edu 1" {
+		t.Errorf("arrived: %s", got)
 	}
 }
