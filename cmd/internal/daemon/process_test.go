@@ -50,7 +50,11 @@ func start(t *testing.T, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = []string{"ECHOD=people", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	home := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(home, "Maildir", "cur"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = []string{"ECHOD=people", "PATH=" + os.Getenv("PATH"), "HOME=" + home}
 	return cmd
 }
 
@@ -141,6 +145,10 @@ func TestInetdWait(t *testing.T) {
 
 // Descriptor 0 of any kind holds one conversation.
 func TestDescriptorZero(t *testing.T) {
+	mail := t.TempDir()
+	if err := os.Mkdir(filepath.Join(mail, "cur"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	script := filepath.Join(t.TempDir(), "script")
 	os.WriteFile(script, []byte("one\ntwo\n"), 0o600)
 	for _, tt := range []struct {
@@ -152,7 +160,8 @@ func TestDescriptorZero(t *testing.T) {
 	}{
 		{"pipe", []string{"-L"}, "", "role=echo peer= preauth=false\nhello\none\ntwo\n", 0},
 		{"file", []string{"-L"}, "", "role=echo peer= preauth=false\nhello\none\ntwo\n", 0},
-		{"file", []string{"Maildir"}, "", "role=echo peer= preauth=true\nhello\none\ntwo\n", 0},
+		{"file", []string{mail}, "", "role=echo peer= preauth=true\nhello\none\ntwo\n", 0},
+		{"file", []string{mail + "/none"}, "", "role=echo peer= preauth=true\nhello\none\ntwo\n", 66},
 		{"pipe", nil, "TCPREMOTEIP=192.0.2.5", "role=echo peer=192.0.2.5 preauth=false\nhello\none\ntwo\n", 0},
 		{"pipe", nil, "UNIXREMOTEEUID=0", "role=echo peer= preauth=false\nhello\none\ntwo\n", 0},
 		{"pipe", []string{"a", "b"}, "", "", 64},
