@@ -24,7 +24,7 @@ import (
 func (p *Post) home(i *queue.Item, n int) error {
 	to := i.To[n]
 	note := func(word queue.Word, text string) error {
-		p.log().Info(string(word), "msg", i.ID, "to", to.Address, "reply", text)
+		p.log().Info(string(word), "id", i.ID, "to", to.Address, "reply", text)
 		return i.Note(time.Now(), queue.Note{To: n, Word: word, Text: text})
 	}
 	trouble := func(err error) error {
@@ -185,7 +185,7 @@ func (r *Runner) report(i *queue.Item) error {
 	now := time.Now()
 	var notes []queue.Note
 	for _, n := range silent {
-		r.log().Warn("nobody is told", "msg", i.ID, "to", i.To[n].Address, "from", i.From, "why", i.Status[n].Why)
+		r.log().Warn("nobody is told", "id", i.ID, "to", i.To[n].Address, "from", i.From, "why", i.Status[n].Why)
 		notes = append(notes, queue.Note{To: n, Word: queue.Reported, Text: "to nobody"})
 	}
 	if err := i.Note(now, notes...); err != nil {
@@ -205,6 +205,6 @@ func (r *Runner) report(i *queue.Item) error {
 		w.Abort()
 		return err
 	}
-	r.log().Info("returned", "msg", i.ID, "to", i.From, "id", w.ID())
+	r.log().Info("returned", "id", i.ID, "to", i.From, "as", w.ID())
 	return i.Announce(now, w, queue.Reported, told)
 }

@@ -97,7 +97,7 @@ func (r *Runner) deliver(ctx context.Context, i *queue.Item) error {
 			}
 			notes := r.relay(ctx, i, d, to)
 			for _, n := range notes {
-				r.log().Info(string(n.Word), "msg", i.ID, "to", i.To[n.To].Address, "reply", n.Text)
+				r.log().Info(string(n.Word), "id", i.ID, "to", i.To[n.To].Address, "reply", n.Text)
 			}
 			if err := i.Note(time.Now(), notes...); err != nil {
 				return err
@@ -141,7 +141,7 @@ func (r *Runner) relay(ctx context.Context, i *queue.Item, d *destination, to []
 		if c != nil {
 			conn = c.Conn
 		} else if conn, err = r.connect(ctx, work, d, h); err != nil {
-			r.log().Warn("cannot connect", "msg", i.ID, "host", h.String(), "err", err)
+			r.log().Warn("cannot connect", "id", i.ID, "host", h.String(), "err", err)
 			for _, n := range to {
 				last[n] = h.String() + ": " + err.Error()
 			}

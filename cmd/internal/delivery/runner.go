@@ -239,21 +239,21 @@ func (r *Runner) try(ctx context.Context, q *queue.Queue, e queue.Entry) {
 	case errors.Is(err, queue.ErrBusy), errors.Is(err, fs.ErrNotExist):
 		return
 	case errors.Is(err, queue.ErrDamaged):
-		r.log().Error("no whole message; it is put on hold", "msg", e.ID, "err", err)
+		r.log().Error("no whole message; it is put on hold", "id", e.ID, "err", err)
 		if err := q.Hold(e); err != nil {
-			r.log().Error("cannot put it on hold", "msg", e.ID, "err", err)
+			r.log().Error("cannot put it on hold", "id", e.ID, "err", err)
 		}
 		return
 	case err != nil:
-		r.log().Error("cannot open", "msg", e.ID, "err", err)
+		r.log().Error("cannot open", "id", e.ID, "err", err)
 		return
 	}
 	defer i.Close()
 	if err := r.work(ctx, i); err != nil {
 		// A full or broken disk: what we did not note has not happened.
-		r.log().Error("cannot work on", "msg", i.ID, "err", err)
+		r.log().Error("cannot work on", "id", i.ID, "err", err)
 		if err := i.Later(time.Now().Add(r.pause(1))); err != nil {
-			r.log().Error("cannot put off", "msg", i.ID, "err", err)
+			r.log().Error("cannot put off", "id", i.ID, "err", err)
 		}
 	}
 }

@@ -97,10 +97,10 @@ func (p *Post) Take(ctx context.Context, m Message, r io.Reader) (Receipt, error
 		return Receipt{}, err
 	}
 	for _, u := range t.users {
-		p.log().Info("delivered", "msg", id, "from", m.From, "user", u.Address())
+		p.log().Info("delivered", "id", id, "from", m.From, "user", u.Address())
 	}
 	for _, q := range t.queued {
-		p.log().Info("queued", "msg", id, "from", m.From, "id", q)
+		p.log().Info("queued", "id", id, "from", m.From, "as", q)
 	}
 	return Receipt{id, t.queued}, nil
 }
