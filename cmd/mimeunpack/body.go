@@ -12,16 +12,11 @@ import (
 // body prints the text of a message for reading: plain text where there is some, else what the HTML
 // says, in UTF-8 with LF.
 func (o *options) body(m *job) (int, error) {
-	r, _, end, err := m.spooled()
+	r, root, end, err := m.tree()
 	if err != nil {
 		return 0, err
 	}
 	defer end()
-	m.r = io.NewSectionReader(r, 0, 1<<62)
-	root, err := m.parse(func(*leaf, mimetree.Header) io.Writer { return nil }, func(*leaf, io.Writer) error { return nil })
-	if err != nil {
-		return 0, err
-	}
 	best := text(root, "plain")
 	if html := text(root, "html"); html != nil && (best == nil || o.html) {
 		best = html

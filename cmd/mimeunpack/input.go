@@ -198,3 +198,19 @@ func (m *job) spooled() (io.ReaderAt, int64, func(), error) {
 	}
 	return f, n, func() { f.Close() }, nil
 }
+
+// tree reads the structure of a message, decoding nothing, and keeps the message at hand: its parts
+// can be read until the function is called.
+func (m *job) tree() (io.ReaderAt, *mimetree.Part, func(), error) {
+	r, n, end, err := m.spooled()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	m.r = io.NewSectionReader(r, 0, n)
+	root, err := m.parse(func(*leaf, mimetree.Header) io.Writer { return nil }, func(*leaf, io.Writer) error { return nil })
+	if err != nil {
+		end()
+		return nil, nil, nil, err
+	}
+	return r, root, end, nil
+}

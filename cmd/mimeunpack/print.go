@@ -75,16 +75,11 @@ func (o *options) screen(*mimetree.Part) io.Writer {
 
 // raw writes octets as they stand.
 func (o *options) raw(m *job) (int, error) {
-	r, _, end, err := m.spooled()
+	r, root, end, err := m.tree()
 	if err != nil {
 		return 0, err
 	}
 	defer end()
-	m.r = io.NewSectionReader(r, 0, 1<<62)
-	root, err := m.parse(func(*leaf, mimetree.Header) io.Writer { return nil }, func(*leaf, io.Writer) error { return nil })
-	if err != nil {
-		return 0, err
-	}
 	s, ok := root.Section(o.section)
 	if m.any = ok; !ok {
 		return 0, status.Errorf(exitNothing, "%s: no section %s", m.name, o.section)
