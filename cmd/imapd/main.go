@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -109,19 +107,9 @@ func (s *server) login(ctx context.Context, peer, name, password string) (*imap.
 	if err != nil {
 		return nil, err
 	}
-	store, err := maildir.Open(u.Maildir)
-	if errors.Is(err, fs.ErrNotExist) && isDir(filepath.Dir(u.Maildir)) {
-		// Nobody has written to them yet. Where even the directory above is
-		// missing, a disk is not mounted, and must not look like no mail.
-		store, err = maildir.Create(u.Maildir, maildir.Options{UID: u.UID, GID: u.GID})
-	}
+	store, err := s.office.Maildir(u)
 	if err != nil {
 		return nil, fmt.Errorf("mail of %s: %w", u.Address(), err)
 	}
 	return &imap.User{Name: u.Address(), Store: store}, nil
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }

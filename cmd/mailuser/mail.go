@@ -10,56 +10,15 @@ import (
 
 	"pennypost/cmd/internal/account"
 	"pennypost/cmd/internal/status"
-	"pennypost/maildir"
 )
 
-// makeMaildir makes a user's Maildir, unless it is there. When the superuser makes it,
-// it belongs to the user's uid and gid, else to whom the post office belongs.
+// makeMaildir makes a user's Maildir, unless it is there.
 func makeMaildir(o *account.Office, u *account.User) error {
-	uid, gid := o.Owner()
-	if err := makeAbove(u.Maildir, uid, gid); err != nil {
-		return status.Made(err)
-	}
-	if u.UID >= 0 {
-		uid = u.UID
-	}
-	if u.GID >= 0 {
-		gid = u.GID
-	}
-	s, err := maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid})
+	s, err := o.MakeMaildir(u)
 	if err != nil {
-		return status.Made(err)
+		return err
 	}
 	return s.Close()
-}
-
-// makeAbove makes the directories above a Maildir, durably. They are everybody's way
-// to their own mail, so they belong to no user, and all may pass but not look around.
-func makeAbove(path string, uid, gid int) error {
-	dir := filepath.Dir(path)
-	if _, err := os.Stat(dir); err == nil || dir == path {
-		return err
-	}
-	if err := makeAbove(dir, uid, gid); err != nil {
-		return err
-	}
-	switch err := os.Mkdir(dir, 0o711); {
-	case errors.Is(err, fs.ErrExist):
-		return nil // somebody else was quicker
-	case err != nil:
-		return err
-	}
-	if os.Geteuid() == 0 && uid >= 0 {
-		if err := os.Lchown(dir, uid, gid); err != nil {
-			return err
-		}
-	}
-	parent, err := os.Open(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	return parent.Sync()
 }
 
 // del removes the user first: from then on nothing is delivered to what goes away.

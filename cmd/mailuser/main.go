@@ -168,7 +168,7 @@ func add(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = o.AddUser(n, func(u *account.User) error { return makeMaildir(o, u) })
+	_, err = o.AddUser(n, func(u *account.User) error { return status.Made(makeMaildir(o, u)) })
 	return err
 }
 

@@ -84,5 +84,5 @@ func (s *server) login(ctx context.Context, peer, name, password string) (*maild
 	if err != nil {
 		return nil, err
 	}
-	return maildir.Open(u.Maildir)
+	return s.office.Maildir(u)
 }

@@ -66,7 +66,7 @@ func (p *Post) home(i *queue.Item, n int) error {
 		return note(queue.Delivered, "discarded, as its alias says")
 	}
 	u := t.Users[0]
-	s, err := p.store(u)
+	s, err := p.Office.Maildir(u)
 	if err != nil {
 		return trouble(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -198,7 +197,7 @@ func (t *transfer) open(l plan) error {
 }
 
 func (t *transfer) openBox(u *account.User, address string, single bool) error {
-	s, err := t.p.store(u)
+	s, err := t.p.Office.Maildir(u)
 	if err != nil {
 		return err
 	}
@@ -226,19 +225,6 @@ func (t *transfer) openBox(u *account.User, address string, single bool) error {
 	local.drop("Return-Path")
 	_, err = io.WriteString(d, top+t.m.Trace+string(local.Bytes()))
 	return err
-}
-
-// store opens a user's Maildir. The first message makes it, in a directory that
-// is there: a disk that is not mounted is no empty mailbox.
-func (p *Post) store(u *account.User) (*maildir.Store, error) {
-	s, err := maildir.Open(u.Maildir)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return s, err
-	}
-	if _, serr := os.Stat(filepath.Dir(u.Maildir)); serr != nil {
-		return nil, err
-	}
-	return maildir.Create(u.Maildir, maildir.Options{UID: u.UID, GID: u.GID})
 }
 
 func (t *transfer) openQueue(to []Recipient, forwarder string) error {

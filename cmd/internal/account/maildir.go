@@ -1,0 +1,78 @@
+package account
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pennypost/maildir"
+)
+
+// Maildir opens a user's mail. Who comes first, a message or its reader, has it made,
+// but only where the directory above is there or the post office itself holds it: a
+// disk that is not mounted is no empty mailbox, but fs.ErrNotExist.
+func (o *Office) Maildir(u *User) (*maildir.Store, error) {
+	s, err := maildir.Open(u.Maildir)
+	if !errors.Is(err, fs.ErrNotExist) || !o.holds(u.Maildir) {
+		return s, err
+	}
+	return o.MakeMaildir(u)
+}
+
+// holds tells whether a Maildir may be made at path without a word from the
+// administrator.
+func (o *Office) holds(path string) bool {
+	if o.dir != "" && strings.HasPrefix(path, o.dir+"/") {
+		return true // the disk is there: we have read of the user on it
+	}
+	fi, err := os.Stat(filepath.Dir(path))
+	return err == nil && fi.IsDir()
+}
+
+// MakeMaildir makes a user's Maildir, and what is missing above it, durably; it is fine
+// if it is there. When the superuser makes it, it belongs to the user's uid and gid,
+// else to whom the post office belongs.
+func (o *Office) MakeMaildir(u *User) (*maildir.Store, error) {
+	uid, gid := o.Owner()
+	if err := makeAbove(u.Maildir, uid, gid); err != nil {
+		return nil, err
+	}
+	if u.UID >= 0 {
+		uid = u.UID
+	}
+	if u.GID >= 0 {
+		gid = u.GID
+	}
+	return maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid})
+}
+
+// makeAbove makes the directories above a Maildir, durably. They are everybody's way
+// to their own mail, so they belong to no user, and all may pass but not look around.
+func makeAbove(path string, uid, gid int) error {
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); err == nil || dir == path {
+		return err
+	}
+	if err := makeAbove(dir, uid, gid); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, 0o711); {
+	case errors.Is(err, fs.ErrExist):
+		return nil // somebody else was quicker
+	case err != nil:
+		return err
+	}
+	if os.Geteuid() == 0 && uid >= 0 {
+		if err := os.Lchown(dir, uid, gid); err != nil {
+			return err
+		}
+	}
+	parent, err := os.Open(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return parent.Sync()
+}
