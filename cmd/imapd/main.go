@@ -96,12 +96,8 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 
 // login opens the mail of a user.
 func (s *server) login(ctx context.Context, peer, name, password string) (*imap.User, error) {
-	if err := s.guesses.Wait(ctx, peer); err != nil {
-		return nil, err
-	}
-	u, err := s.office.Login(name, password)
+	u, err := s.guesses.Login(ctx, s.office, peer, name, password)
 	if errors.Is(err, account.ErrRefused) {
-		s.guesses.Failed(peer)
 		return nil, imap.ErrRefused
 	}
 	if err != nil {

@@ -73,12 +73,8 @@ func (s *server) converse(ctx context.Context, c *daemon.Client) {
 // login opens the mail of who knows the password, slowly for an address from
 // which there were wrong ones.
 func (s *server) login(ctx context.Context, peer, name, password string) (*maildir.Store, error) {
-	if err := s.guard.Wait(ctx, peer); err != nil {
-		return nil, err
-	}
-	u, err := s.office.Login(name, password)
+	u, err := s.guard.Login(ctx, s.office, peer, name, password)
 	if errors.Is(err, account.ErrRefused) {
-		s.guard.Failed(peer)
 		return nil, pop3.ErrRefused
 	}
 	if err != nil {

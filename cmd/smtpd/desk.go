@@ -22,12 +22,8 @@ type desk struct {
 
 // login checks a password, slowly when there were wrong ones before.
 func (d *desk) login(ctx context.Context, name, password string) (string, error) {
-	if err := d.guard.Wait(ctx, d.client.Peer); err != nil {
-		return "", err
-	}
-	u, err := d.office.Login(name, password)
+	u, err := d.guard.Login(ctx, d.office, d.client.Peer, name, password)
 	if errors.Is(err, account.ErrRefused) {
-		d.guard.Failed(d.client.Peer)
 		return "", &smtp.Error{Code: 535, Status: "5.7.8", Text: err.Error()}
 	}
 	if err != nil {

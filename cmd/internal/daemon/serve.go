@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/cmd/internal/guard"
 )
 
 const (
@@ -168,16 +170,6 @@ func (s *server) take(ctx context.Context, nc net.Conn, l listener) {
 	})
 }
 
-// network is what counts as one address: all of IPv4, the half of IPv6 that
-// one customer has to himself.
-func network(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		return p.Addr()
-	}
-	return a
-}
-
 // text is the address for logs, "" when there is none.
 func text(a netip.Addr) string {
 	if a.IsValid() {
@@ -188,7 +180,7 @@ func text(a netip.Addr) string {
 
 // enter counts a client, or says why not.
 func (s *server) enter(nc net.Conn, peer netip.Addr) (refused string) {
-	peer = network(peer)
+	peer = guard.Network(peer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -267,7 +259,7 @@ func (s *server) single(ctx context.Context, nc net.Conn, role, peer string, pre
 	}
 	forsake(0, 1)
 	addr, _ := netip.ParseAddr(peer)
-	s.live, s.of = map[net.Conn]netip.Addr{nc: network(addr)}, map[netip.Addr]int{}
+	s.live, s.of = map[net.Conn]netip.Addr{nc: guard.Network(addr)}, map[netip.Addr]int{}
 	over := make(chan struct{})
 	s.sessions.Go(func() {
 		defer close(over)

@@ -128,18 +128,6 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestNetworks(t *testing.T) {
-	for in, want := range map[string]string{
-		"192.0.2.1":        "192.0.2.1",
-		"2001:db8:1:2::7":  "2001:db8:1:2::",
-		"2001:db8:1:2:3::": "2001:db8:1:2::",
-	} {
-		if got := network(netip.MustParseAddr(in)).String(); got != want {
-			t.Errorf("%s counts as %s, want %s", in, got, want)
-		}
-	}
-}
-
 // At the end a session still gets to say its farewell, and one that hangs is
 // cut off in time.
 func TestDrain(t *testing.T) {

@@ -4,9 +4,12 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
+
+	"pennypost/cmd/internal/account"
 )
 
 const (
@@ -22,7 +25,7 @@ const (
 // concurrent use.
 type Guard struct {
 	mu    sync.Mutex
-	peers map[netip.Prefix]record
+	peers map[netip.Addr]record
 }
 
 type record struct {
@@ -30,24 +33,39 @@ type record struct {
 	then     time.Time
 }
 
-// network is what counts as one address: an IPv4 address, or the half of IPv6
-// that one customer has to himself. Clients without address are one, too.
-func network(peer string) netip.Prefix {
-	a, err := netip.ParseAddr(peer)
-	if err != nil {
-		return netip.Prefix{}
-	}
+// Network is what counts as one address: all of IPv4, the half of IPv6 that one
+// customer has to himself.
+func Network(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
-	bits := 32
 	if a.Is6() {
-		bits = 64
+		p, _ := a.Prefix(64)
+		return p.Addr()
 	}
-	p, _ := a.Prefix(bits)
-	return p
+	return a
+}
+
+// network is that of a client; those without an address are one, too.
+func network(peer string) netip.Addr {
+	a, _ := netip.ParseAddr(peer)
+	return Network(a)
 }
 
 func (r record) now() float64 {
 	return max(0, r.failures-float64(time.Since(r.then))*free/float64(window))
+}
+
+// Login checks the password of a client, after the wait that failed logins from
+// its address call for, and counts one more when it is refused. The errors are
+// those of [account.Office.Login], and that of ctx when it ends first.
+func (g *Guard) Login(ctx context.Context, office *account.Office, peer, name, password string) (*account.User, error) {
+	if err := g.Wait(ctx, peer); err != nil {
+		return nil, err
+	}
+	u, err := office.Login(name, password)
+	if errors.Is(err, account.ErrRefused) {
+		g.Failed(peer)
+	}
+	return u, err
 }
 
 // Wait lets a login from peer wait as long as the failed ones before it call
@@ -79,7 +97,7 @@ func (g *Guard) Failed(peer string) {
 		g.forget()
 	}
 	if g.peers == nil {
-		g.peers = map[netip.Prefix]record{}
+		g.peers = map[netip.Addr]record{}
 	}
 	g.peers[n] = record{g.peers[n].now() + 1, time.Now()}
 }

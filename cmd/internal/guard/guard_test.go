@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,4 +90,17 @@ func TestManyPeers(t *testing.T) {
 			t.Errorf("remembers %d addresses", n)
 		}
 	})
+}
+
+// What counts as one address.
+func TestNetwork(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1":        "192.0.2.1",
+		"2001:db8:1:2::7":  "2001:db8:1:2::",
+		"2001:db8:1:2:3::": "2001:db8:1:2::",
+	} {
+		if got := guard.Network(netip.MustParseAddr(in)).String(); got != want {
+			t.Errorf("%s counts as %s, want %s", in, got, want)
+		}
+	}
 }
