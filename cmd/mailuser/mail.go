@@ -23,11 +23,7 @@ func makeMaildir(o *account.Office, u *account.User) error {
 
 // del removes the user first: from then on nothing is delivered to what goes away.
 func del(c *cli.Context) error {
-	name, err := one(c)
-	if err != nil {
-		return err
-	}
-	o, err := account.Open(postOffice(c))
+	name, o, err := named(c)
 	if err != nil {
 		return err
 	}

@@ -140,6 +140,16 @@ func one(c *cli.Context) (string, error) {
 	return c.Args().First(), nil
 }
 
+// named returns the only argument, and the post office that it is about.
+func named(c *cli.Context) (string, *account.Office, error) {
+	name, err := one(c)
+	if err != nil {
+		return "", nil, err
+	}
+	o, err := account.Open(postOffice(c))
+	return name, o, err
+}
+
 // add makes what is missing of post office, domain and Maildir.
 func add(c *cli.Context) error {
 	name, err := one(c)
@@ -192,11 +202,7 @@ func home(dir string) (string, error) {
 }
 
 func passwd(c *cli.Context) error {
-	name, err := one(c)
-	if err != nil {
-		return err
-	}
-	o, err := account.Open(postOffice(c))
+	name, o, err := named(c)
 	if err != nil {
 		return err
 	}
@@ -250,11 +256,7 @@ func list(c *cli.Context) error {
 }
 
 func verify(c *cli.Context) error {
-	name, err := one(c)
-	if err != nil {
-		return err
-	}
-	o, err := account.Open(postOffice(c))
+	name, o, err := named(c)
 	if err != nil {
 		return err
 	}

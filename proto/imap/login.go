@@ -154,19 +154,9 @@ func (s *Session) admitted(err error) reply {
 		return no("UNAVAILABLE", "cannot look that up now")
 	}
 	s.refused++
-	s.pause(time.Duration(s.refused) * 2 * time.Second)
+	s.Conn.Pause(s.ctx, time.Duration(s.refused)*2*time.Second)
 	if s.refused >= wrongPasswords {
 		s.bye("", "too many wrong passwords")
 	}
 	return no("AUTHENTICATIONFAILED", "no such name or password")
-}
-
-// pause holds the conversation, but not its end.
-func (s *Session) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.ctx.Done():
-	}
 }

@@ -74,19 +74,8 @@ func (s *Session) login(name, password string, refused error) reply {
 	if s.wrong++; s.wrong >= wrongLogins {
 		s.state = over
 	}
-	s.pause(time.Duration(s.wrong) * wrongPause)
+	s.Conn.Pause(s.ctx, time.Duration(s.wrong)*wrongPause)
 	return no("[AUTH] wrong name or password")
-}
-
-// pause makes guessing slow. What was said before goes out first.
-func (s *Session) pause(d time.Duration) {
-	s.Conn.Flush()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.ctx.Done():
-	}
 }
 
 // open enters the TRANSACTION state (RFC 1939 §4) with the messages that are in

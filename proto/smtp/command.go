@@ -152,7 +152,7 @@ func (s *Session) noRecipient(to string, err error) reply {
 		return say(421, "4.7.0", "too many unknown recipients")
 	}
 	if s.refused > slowRefused {
-		s.pause(time.Second)
+		s.Conn.Pause(s.ctx, time.Second)
 	}
 	return refuse(err, say(451, "4.3.0", "trouble here; try again later"))
 }

@@ -130,7 +130,7 @@ func (s *Session) noLogin(err error) reply {
 	}
 	r := refuse(err, say(454, "4.7.0", "trouble here; try again later"))
 	s.failed++
-	s.pause(time.Duration(s.failed) * time.Second)
+	s.Conn.Pause(s.ctx, time.Duration(s.failed)*time.Second)
 	if s.failed >= maxFailed {
 		s.state = over
 		return say(421, "4.7.0", "too many failed logins")

@@ -330,17 +330,6 @@ func plain(text string, n int) string {
 	return text[:min(n, len(text))]
 }
 
-// pause makes a client wait that asks for it, unless we have to go.
-func (s *Session) pause(d time.Duration) {
-	s.Conn.Flush()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.ctx.Done():
-	}
-}
-
 // encrypted says whether the client speaks TLS.
 func (s *Session) encrypted() bool {
 	_, ok := s.Conn.TLS()

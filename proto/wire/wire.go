@@ -10,6 +10,7 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -98,6 +99,18 @@ func (c *Conn) AllowLF() { c.bareLF = true }
 
 // RemoteAddr is the other end, as the operating system tells it.
 func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// Pause makes a client wait that asks for it, unless ctx ends first. What was said
+// before goes out first.
+func (c *Conn) Pause(ctx context.Context, d time.Duration) {
+	c.Flush()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
 
 // Hangup sends what is queued and tells the client that nothing more comes. The
 // connection stays for its owner to close, who can let the client take it all:
