@@ -181,6 +181,18 @@ func folderDirs(root *place) (map[string]string, error) {
 	return found, nil
 }
 
+// move gives a folder another name, durably and never over another one. An error means that it has the old one.
+func (p *place) move(from, to string) error {
+	if err := renameNew(p.fd, from, p.fd, to); err != nil {
+		return err
+	}
+	err := fsync(p.fd)
+	if err != nil {
+		renameNew(p.fd, to, p.fd, from)
+	}
+	return err
+}
+
 // CreateFolder makes a folder, whole or not at all, and synced. fs.ErrExist when there is one of this name,
 // ErrName when there cannot be.
 func (s *Store) CreateFolder(name string) error {
@@ -251,13 +263,8 @@ func (s *Store) createFolder(name string) error {
 		if err := f.rewriteList(); err != nil { // syncs the directory too
 			return err
 		}
-		return renameNew(root.fd, stage, root.fd, dir)
+		return root.move(stage, dir)
 	}()
-	if err == nil {
-		if err = fsync(root.fd); err != nil {
-			renameNew(root.fd, dir, root.fd, stage)
-		}
-	}
 	if err != nil {
 		root.removeAll(stage)
 	}
@@ -293,11 +300,7 @@ func (s *Store) deleteFolder(name string) error {
 	// One rename takes it away. What follows is housekeeping: what it leaves, because we are killed or somebody still
 	// delivers there, is removed by those who come later.
 	trash := stagingName + uniqueName()
-	if err := renameNew(root.fd, dir, root.fd, trash); err != nil {
-		return err
-	}
-	if err := fsync(root.fd); err != nil {
-		renameNew(root.fd, trash, root.fd, dir)
+	if err := root.move(dir, trash); err != nil {
 		return err
 	}
 	root.removeAll(trash)
