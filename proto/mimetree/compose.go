@@ -111,9 +111,15 @@ func addrSpec(a Address) (string, error) {
 	if a.Local == "" {
 		return "", fmt.Errorf("an address without a name is %w", ErrHeader)
 	}
-	if a.Domain == "" || a.Domain[0] == '[' {
-		if strings.ContainsAny(a.Local, " \t") && a.Domain == "" {
+	if a.Domain == "" {
+		if strings.ContainsAny(a.Local, " \t") {
 			return "", fmt.Errorf("address %q: blanks in an address are %w", a.Local, ErrHeader)
+		}
+		return a.Addr(), nil
+	}
+	if a.Domain[0] == '[' {
+		if !domainLiteral(a.Domain) {
+			return "", fmt.Errorf("domain %q: %w", a.Domain, ErrHeader)
 		}
 		return a.Addr(), nil
 	}
@@ -126,6 +132,17 @@ func addrSpec(a Address) (string, error) {
 	}
 	a.Domain = domain
 	return a.Addr(), nil
+}
+
+// domainLiteral tells whether a text is "[" *dtext "]" without blanks (RFC 5321 §4.1.3, RFC 5322 §3.4.1).
+func domainLiteral(s string) bool {
+	inside, ok := strings.CutSuffix(s[1:], "]")
+	for i := range len(inside) {
+		if c := inside[i]; c <= ' ' || c >= 0x7f || c == '[' || c == ']' || c == '\\' {
+			return false
+		}
+	}
+	return ok
 }
 
 // FoldParams writes a field with parameters (RFC 2045 §5.1). A value that is not ASCII, or long,

@@ -181,7 +181,7 @@ func FuzzParams(f *testing.F) {
 
 func FuzzAddresses(f *testing.F) {
 	for _, s := range []string{
-		`Bob <bob@x.org>, "Doe, Jane" <j@x>, Friends: a@b, c@d;, bob@x (Bob)`, `<@a,@b:c@d>`, `=?utf-8?q?a,b?= <c@d>`, `"a b"@c`, `a@[1.2.3.4]`, `a b c`, `,,;:<>`, `(((`,
+		`Bob <bob@x.org>, "Doe, Jane" <j@x>, Friends: a@b, c@d;, bob@x (Bob)`, `<@a,@b:c@d>`, `=?utf-8?q?a,b?= <c@d>`, `"a b"@c`, `a@[1.2.3.4]`, `a b c`, `,,;:<>`, `(((`, "0@[\n]", "a@[1.2.3.4\r\nBcc: x@y]",
 	} {
 		f.Add(s)
 	}
