@@ -275,7 +275,7 @@ func (t *transfer) one(m *Message) error {
 		if t.move {
 			err = renameNew(t.from.dir.fd, path, t.to.dir.fd, name)
 		} else {
-			err = again(func() error { return unix.Linkat(t.from.dir.fd, path, t.to.dir.fd, name, 0) })
+			err = linkat(t.from.dir.fd, path, t.to.dir.fd, name)
 		}
 		switch err {
 		case unix.EXDEV, unix.EMLINK, unix.EPERM, unix.ENOTSUP:

@@ -71,7 +71,7 @@ func removeTree(at int, name string, depth int) error {
 	for {
 		entries, err := dir.Readdirnames(1000)
 		for _, e := range entries {
-			err := again(func() error { return unix.Unlinkat(fd, e, 0) })
+			err := unlinkat(fd, e)
 			if (err == unix.EISDIR || err == unix.EPERM) && depth < deepest {
 				err = removeTree(fd, e, depth+1)
 			}
@@ -83,7 +83,7 @@ func removeTree(at int, name string, depth int) error {
 			break
 		}
 	}
-	err = again(func() error { return unix.Unlinkat(at, name, unix.AT_REMOVEDIR) })
+	err = rmdirat(at, name)
 	if err == unix.ENOENT {
 		return nil
 	}

@@ -341,7 +341,7 @@ func (f *spool) finish(date time.Time) error {
 func (f *spool) share(t target) (string, error) {
 	if t.uid == f.to.uid && t.gid == f.to.gid && t.place.mode == f.to.place.mode {
 		name := uniqueName()
-		if again(func() error { return unix.Linkat(f.to.tmp, f.name, t.tmp, name, 0) }) == nil {
+		if linkat(f.to.tmp, f.name, t.tmp, name) == nil {
 			return name, nil
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/maildir/internal/disk"
 )
 
 // Where a message may lie.
@@ -95,7 +97,7 @@ func (p *place) inspect(root bool) error {
 
 // mkdir makes a sub-directory that belongs to the Maildir's owner, and syncs p.
 func (p *place) mkdir(name string, perm uint32) error {
-	if err := again(func() error { return unix.Mkdirat(p.fd, name, 0o700) }); err != nil {
+	if err := mkdirat(p.fd, name, 0o700); err != nil {
 		return err
 	}
 	fd, err := openDir(p.fd, name)
@@ -104,11 +106,11 @@ func (p *place) mkdir(name string, perm uint32) error {
 	}
 	defer unix.Close(fd)
 	if p.uid > 0 || p.gid > 0 {
-		if err := unix.Fchown(fd, p.uid, p.gid); err != nil {
+		if err := fchown(fd, p.uid, p.gid); err != nil {
 			return err
 		}
 	}
-	if err := unix.Fchmod(fd, perm); err != nil {
+	if err := fchmod(fd, perm); err != nil {
 		return err
 	}
 	return fsync(p.fd)
@@ -137,10 +139,10 @@ func createAt(at int, name string, mode uint32, uid, gid int) (int, error) {
 		return -1, err
 	}
 	if (uid > 0 || gid > 0) && os.Geteuid() == 0 {
-		err = unix.Fchown(fd, owner(uid), owner(gid))
+		err = fchown(fd, owner(uid), owner(gid))
 	}
 	if err == nil && mode != 0o600 {
-		err = unix.Fchmod(fd, mode)
+		err = fchmod(fd, mode)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -152,12 +154,41 @@ func createAt(at int, name string, mode uint32, uid, gid int) (int, error) {
 
 func (p *place) unlink(name string) error { return unlinkat(p.fd, name) }
 
+func mkdirat(at int, name string, mode uint32) error {
+	return again(func() error { return disk.MkdirAt(at, name, mode) })
+}
+
+func rmdirat(at int, name string) error {
+	return again(func() error { return disk.RmdirAt(at, name) })
+}
+
+func linkat(fromDir int, from string, toDir int, to string) error {
+	return again(func() error { return disk.LinkAt(fromDir, from, toDir, to) })
+}
+
 func unlinkat(at int, name string) error {
-	return again(func() error { return unix.Unlinkat(at, name, 0) })
+	return again(func() error { return disk.UnlinkAt(at, name) })
+}
+
+// renameat replaces what has the new name.
+func renameat(fromDir int, from string, toDir int, to string) error {
+	return again(func() error { return disk.RenameAt(fromDir, from, toDir, to, 0) })
+}
+
+func ftruncate(fd int, size int64) error {
+	return again(func() error { return disk.TruncateTo(fd, size) })
+}
+
+func fchmod(fd int, mode uint32) error {
+	return again(func() error { return disk.SetMode(fd, mode) })
+}
+
+func fchown(fd, uid, gid int) error {
+	return again(func() error { return disk.SetOwner(fd, uid, gid) })
 }
 
 func utimesAt(at int, name string, times []unix.Timespec) error {
-	return again(func() error { return unix.UtimesNanoAt(at, name, times, unix.AT_SYMLINK_NOFOLLOW) })
+	return again(func() error { return disk.SetTimes(at, name, times) })
 }
 
 // sync makes what happened to the names in a sub-directory durable ("new", "cur", or "." for p itself).
@@ -191,7 +222,7 @@ func (p *place) replace(name, beside string, data []byte, change func(fd int) er
 		err = cerr
 	}
 	if err == nil {
-		err = again(func() error { return unix.Renameat(p.fd, beside, p.fd, name) })
+		err = renameat(p.fd, beside, p.fd, name)
 	}
 	if err != nil {
 		p.unlink(beside)
@@ -406,7 +437,7 @@ func again(call func() error) error {
 }
 
 func openat(at int, path string, flags int, mode uint32) (fd int, err error) {
-	err = again(func() (err error) { fd, err = unix.Openat(at, path, flags, mode); return err })
+	err = again(func() (err error) { fd, err = disk.OpenAt(at, path, flags, mode); return err })
 	return fd, err
 }
 
@@ -419,10 +450,10 @@ func statat(at int, path string, st *unix.Stat_t) error {
 }
 
 // fsync is never tried twice: after one failure the kernel may have dropped the pages and call them clean.
-func fsync(fd int) error { return sync1(fd, unix.Fsync) }
+func fsync(fd int) error { return sync1(fd, disk.Fsync) }
 
 // fdatasync leaves out what is not needed to read the file again.
-func fdatasync(fd int) error { return sync1(fd, unix.Fdatasync) }
+func fdatasync(fd int) error { return sync1(fd, disk.Fdatasync) }
 
 func sync1(fd int, call func(int) error) error {
 	if syncFault != nil {
@@ -448,7 +479,7 @@ func syncDir(at int, path string) error {
 func writeAll(fd int, data []byte) error {
 	for len(data) > 0 {
 		var n int
-		if err := again(func() (err error) { n, err = unix.Write(fd, data); return err }); err != nil {
+		if err := again(func() (err error) { n, err = disk.WriteTo(fd, data); return err }); err != nil {
 			return err
 		}
 		data = data[n:]
@@ -458,13 +489,13 @@ func writeAll(fd int, data []byte) error {
 
 // renameNew renames without ever replacing a file; fs.ErrExist when there is one.
 func renameNew(fromDir int, from string, toDir int, to string) error {
-	err := again(func() error { return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE) })
+	err := again(func() error { return disk.RenameAt(fromDir, from, toDir, to, unix.RENAME_NOREPLACE) })
 	if err != unix.EINVAL && err != unix.ENOSYS && err != unix.ENOTSUP {
 		return err
 	}
 	// A file system without it (NFS): link fails where rename would replace. On NFS a link may succeed and
 	// still say EEXIST, when the answer was lost and the request repeated: then the file has two names.
-	err = again(func() error { return unix.Linkat(fromDir, from, toDir, to, 0) })
+	err = linkat(fromDir, from, toDir, to)
 	if err == unix.EEXIST && sameFile(fromDir, from, toDir, to) {
 		err = nil
 	}
@@ -474,12 +505,12 @@ func renameNew(fromDir int, from string, toDir int, to string) error {
 		if statat(toDir, to, &st) == nil {
 			return unix.EEXIST
 		}
-		return again(func() error { return unix.Renameat(fromDir, from, toDir, to) })
+		return renameat(fromDir, from, toDir, to)
 	}
 	if err != nil {
 		return err
 	}
-	return again(func() error { return unix.Unlinkat(fromDir, from, 0) })
+	return unlinkat(fromDir, from)
 }
 
 // sameFile tells whether two names are those of one file.

@@ -226,7 +226,7 @@ func (s *Store) createFolder(name string) error {
 			return fs.ErrExist
 		}
 		// Left half made by somebody else; an empty one gives way.
-		if again(func() error { return unix.Unlinkat(root.fd, dir, unix.AT_REMOVEDIR) }) != nil {
+		if rmdirat(root.fd, dir) != nil {
 			return fs.ErrExist
 		}
 	}

@@ -153,7 +153,7 @@ func (l *lock) make() error {
 			t.source = "" // somebody has tidied up
 			continue
 		}
-		err := again(func() error { return unix.Linkat(p.fd, t.source, p.fd, lockName, 0) })
+		err := linkat(p.fd, t.source, p.fd, lockName)
 		switch err {
 		case unix.ENOENT:
 			if t.source = ""; try == 0 {
@@ -303,7 +303,7 @@ func (l *lock) touch() {
 		return
 	}
 	l.touched = time.Now()
-	unix.UtimesNanoAt(l.place.fd, lockName, nil, unix.AT_SYMLINK_NOFOLLOW)
+	utimesAt(l.place.fd, lockName, nil)
 }
 
 // release gives the lock back. A nil lock (there was no room for one) is nobody's.

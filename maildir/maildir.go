@@ -182,7 +182,7 @@ func makeAll(path string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := mkdirat(unix.AT_FDCWD, path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(unix.AT_FDCWD, up)
@@ -190,7 +190,7 @@ func makeAll(path string) error {
 
 // makeDir makes one directory with exactly this mode and syncs its parent; one that is there is left alone.
 func makeDir(path string, mode fs.FileMode, o Options) error {
-	err := os.Mkdir(path, 0o700)
+	err := mkdirat(unix.AT_FDCWD, path, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return syncDir(unix.AT_FDCWD, filepath.Dir(path))
 	}
@@ -203,11 +203,11 @@ func makeDir(path string, mode fs.FileMode, o Options) error {
 	}
 	defer unix.Close(fd)
 	if o.UID > 0 || o.GID > 0 {
-		if err := unix.Fchown(fd, owner(o.UID), owner(o.GID)); err != nil {
+		if err := fchown(fd, owner(o.UID), owner(o.GID)); err != nil {
 			return fmt.Errorf("chown %s: %w", path, err)
 		}
 	}
-	if err := unix.Fchmod(fd, uint32(mode)); err != nil {
+	if err := fchmod(fd, uint32(mode)); err != nil {
 		return fmt.Errorf("chmod %s: %w", path, err)
 	}
 	return syncDir(unix.AT_FDCWD, filepath.Dir(path))

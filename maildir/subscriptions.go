@@ -146,7 +146,7 @@ func changeSubscriptions(root *place, name string, on bool) error {
 	if err := fsync(fd); err != nil {
 		return err
 	}
-	if err := again(func() error { return unix.Renameat(root.fd, subscriptionsLock, root.fd, subscriptionsName) }); err != nil {
+	if err := renameat(root.fd, subscriptionsLock, root.fd, subscriptionsName); err != nil {
 		return err
 	}
 	locked = false

@@ -478,7 +478,7 @@ func (f *Folder) appendList(lines []*Message) error {
 	}
 	if err := writeAll(fd, b); err != nil {
 		// Half a line may stand there: take it away, nobody has read it as a line.
-		if again(func() error { return unix.Ftruncate(fd, f.listEnd) }) != nil {
+		if ftruncate(fd, f.listEnd) != nil {
 			f.rewrite = true
 		}
 		return err

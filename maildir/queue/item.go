@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/maildir/internal/disk"
 )
 
 // A Word says what happened to a recipient. It stands in the history as it is.
@@ -55,7 +57,7 @@ type Item struct {
 	Size   int64    // of the message, octets, with LF as on disk
 
 	q    *Queue
-	f    *os.File
+	f    *file
 	head int64 // length of the envelope
 }
 
@@ -69,11 +71,11 @@ func (q *Queue) Look(e Entry) (*Item, error) { return q.open(e, false) }
 
 func (q *Queue) open(e Entry, lock bool) (*Item, error) {
 	path := filepath.Join(q.dir, e.name)
-	mode := os.O_RDONLY
+	mode := unix.O_RDONLY
 	if lock {
-		mode = os.O_RDWR
+		mode = unix.O_RDWR
 	}
-	f, err := os.OpenFile(path, mode|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := openFile(path, mode|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
@@ -87,7 +89,7 @@ func (q *Queue) open(e Entry, lock bool) (*Item, error) {
 
 func (i *Item) load(path string, lock bool) error {
 	if lock {
-		switch err := unix.Flock(int(i.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+		switch err := unix.Flock(i.f.fd(), unix.LOCK_EX|unix.LOCK_NB); {
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return ErrBusy
 		case err != nil:
@@ -211,7 +213,7 @@ func (i *Item) Done() bool {
 func (i *Item) Reserve(n int) error {
 	fi, err := i.f.Stat()
 	if err == nil {
-		err = unix.Fallocate(int(i.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, fi.Size(), 4096+512*int64(n))
+		err = disk.Reserve(i.f.fd(), fi.Size(), 4096+512*int64(n))
 	}
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
 		return fmt.Errorf("queue: %s: %w", i.ID, err)
@@ -274,7 +276,7 @@ func (i *Item) Later(t time.Time) error {
 	if name == i.name {
 		return nil
 	}
-	err := os.Rename(filepath.Join(i.q.dir, i.name), filepath.Join(i.q.dir, name))
+	err := replace(filepath.Join(i.q.dir, i.name), filepath.Join(i.q.dir, name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("queue: %w", err)
 	}
@@ -331,7 +333,7 @@ func (i *Item) Beget(e Envelope) (*Writer, error) {
 		}
 	}
 	id := fmt.Sprintf("%s%s%d", i.ID, child, done)
-	os.Remove(filepath.Join(i.q.dir, "tmp", id)) // of a try that never got to its notes
+	remove(filepath.Join(i.q.dir, "tmp", id)) // of a try that never got to its notes
 	return i.q.create(id, e)
 }
 
@@ -364,7 +366,7 @@ func (i *Item) Settle() error {
 // Remove takes the message out of the queue. Should a power cut undo it, the
 // history shows that nothing is left to do.
 func (i *Item) Remove() error {
-	if err := os.Remove(filepath.Join(i.q.dir, i.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := remove(filepath.Join(i.q.dir, i.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("queue: %w", err)
 	}
 	return nil

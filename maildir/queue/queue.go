@@ -102,18 +102,10 @@ func mkdirAll(dir string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(parent)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // An Entry is a message as its file name shows it.
@@ -130,7 +122,7 @@ type Entry struct {
 func (q *Queue) List() ([]Entry, error) {
 	var list []Entry
 	for _, sub := range []string{"new", "cur"} {
-		dir, err := os.Open(filepath.Join(q.dir, sub))
+		dir, err := openFile(filepath.Join(q.dir, sub), unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return nil, fmt.Errorf("queue: %w", err)
 		}
@@ -223,7 +215,7 @@ func (q *Queue) Clean(now time.Time) error {
 				continue // finished when the runner comes to its message
 			}
 		}
-		os.Remove(filepath.Join(q.dir, "tmp", n.Name()))
+		remove(filepath.Join(q.dir, "tmp", n.Name()))
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 type Writer struct {
 	q    *Queue
 	id   string
-	f    *os.File
+	f    *file
 	w    *bufio.Writer
 	size int64 // of the message so far, octets
 	at   int64 // where in the file the size stands
@@ -65,8 +64,8 @@ func (q *Queue) create(id string, e Envelope) (*Writer, error) {
 	return w, nil
 }
 
-func (q *Queue) file(id string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(q.dir, "tmp", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func (q *Queue) file(id string) (*file, error) {
+	return openFile(filepath.Join(q.dir, "tmp", id), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 }
 
 // ID is the queue identifier the message will have.
@@ -142,7 +141,7 @@ func (w *Writer) Commit() (id string, err error) {
 	}
 	if err := syncDir(filepath.Join(w.q.dir, "new")); err != nil {
 		// Nobody was told that it is there. Take it back, if no runner has it.
-		os.Remove(filepath.Join(w.q.dir, "new", w.id))
+		remove(filepath.Join(w.q.dir, "new", w.id))
 		w.f.Close()
 		return "", fmt.Errorf("queue: %w", err)
 	}
@@ -152,23 +151,6 @@ func (w *Writer) Commit() (id string, err error) {
 
 // Abort drops the message.
 func (w *Writer) Abort() {
-	os.Remove(filepath.Join(w.q.dir, "tmp", w.id))
+	remove(filepath.Join(w.q.dir, "tmp", w.id))
 	w.f.Close()
-}
-
-// rename moves a file, and never over another one.
-func rename(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// A file system without the flag. Identifiers do not repeat; look anyway.
-		if _, serr := os.Lstat(to); serr == nil {
-			err = fs.ErrExist
-		} else {
-			err = os.Rename(from, to)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("queue: rename to %s: %w", filepath.Base(to), err)
-	}
-	return nil
 }
