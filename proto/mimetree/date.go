@@ -72,7 +72,7 @@ func ParseDate(s string) (time.Time, bool) {
 			}
 		}
 	}
-	if !haveDay || !haveYear || month == 0 || hour < 0 {
+	if !haveDay || !haveYear || year > 9999 || month == 0 || hour < 0 {
 		return time.Time{}, false
 	}
 	t := time.Date(year, month, day, hour, minute, second, 0, time.FixedZone("", zone))

@@ -249,6 +249,7 @@ func FuzzDecoders(f *testing.F) {
 func FuzzDate(f *testing.F) {
 	f.Add("Mon, 23 Nov 2026 12:00:00 +0100 (CET)")
 	f.Add("Thu Nov 24 18:22:48 1986")
+	f.Add("1 Nov 10001 0:0")
 	f.Fuzz(func(t *testing.T, s string) {
 		if d, ok := ParseDate(s); ok && (d.Year() < 0 || d.Year() > 9999+1) {
 			t.Errorf("%q is %v", s, d)
