@@ -130,7 +130,8 @@ func (f *Folder) lockToAdd(n int) (*lock, error) {
 func (f *Folder) addSeen(base string, dir byte, text string) uint32 {
 	f.addLine(f.head.next, "", base)
 	m := f.lines[len(f.lines)-1]
-	m.dir, m.info, m.Recent = dir, f.info([]byte(text)), true
+	m.dir, m.info = dir, f.info([]byte(text))
+	f.recent.add(m.UID)
 	m.Flags = m.info.flags
 	f.unseen--
 	if dir == inNew {
@@ -148,18 +149,18 @@ type Pair struct {
 // Copy puts messages into another folder, with flags, keywords and dates: as further links to their files, or as copies
 // where that cannot be. Messages that are gone are left out. When it returns nil all of it is on
 // disk; when it does not, no copy is left. The pairs are in the order of msgs.
-func (f *Folder) Copy(msgs []*Message, to *Folder) ([]Pair, error) {
+func (f *Folder) Copy(msgs []Message, to *Folder) ([]Pair, error) {
 	return f.transfer(msgs, to, false)
 }
 
 // Move is Copy and Expunge in one: each message by one rename, so that it is never in both folders, nor in none. Where
 // that cannot be (another file system) it is copied, synced, and removed here. After an error some
 // messages may have moved, as the pairs tell.
-func (f *Folder) Move(msgs []*Message, to *Folder) ([]Pair, error) {
+func (f *Folder) Move(msgs []Message, to *Folder) ([]Pair, error) {
 	return f.transfer(msgs, to, true)
 }
 
-func (f *Folder) transfer(msgs []*Message, to *Folder, move bool) ([]Pair, error) {
+func (f *Folder) transfer(msgs []Message, to *Folder, move bool) ([]Pair, error) {
 	verb := "copy"
 	if move {
 		verb = "move"
@@ -208,7 +209,7 @@ type transfer struct {
 	lk       *lock
 }
 
-func (t *transfer) run(msgs []*Message) (err error) {
+func (t *transfer) run(msgs []Message) (err error) {
 	// Only the lock of the target is held: a rename out of the source is seen there as any other program's.
 	if t.lk, err = t.to.lockToAdd(len(msgs)); err != nil {
 		return err
@@ -259,7 +260,7 @@ func (t *transfer) run(msgs []*Message) (err error) {
 }
 
 // one brings one message over.
-func (t *transfer) one(m *Message) error {
+func (t *transfer) one(m Message) error {
 	return t.from.with(m, func(i int, path string) error {
 		now := t.from.lines[i]
 		letters, err := t.to.letters(now.info.keywords, true)
@@ -267,7 +268,7 @@ func (t *transfer) one(m *Message) error {
 			return err
 		}
 		text := infoText(now.info.flags, letters, now.info.other, now.info.extra)
-		base, err := t.name(now, path)
+		base, err := t.name(*now, path)
 		if err != nil {
 			return err
 		}
@@ -297,7 +298,7 @@ func (t *transfer) one(m *Message) error {
 }
 
 // name makes the base name in the target: a new one, with sizes that are right.
-func (t *transfer) name(m *Message, path string) (string, error) {
+func (t *transfer) name(m Message, path string) (string, error) {
 	var st unix.Stat_t
 	if err := statat(t.from.dir.fd, path, &st); err != nil {
 		return "", err
@@ -322,7 +323,7 @@ func (t *transfer) name(m *Message, path string) (string, error) {
 }
 
 // byCopy copies where there can be no link.
-func (t *transfer) byCopy(m *Message, name string) error {
+func (t *transfer) byCopy(m Message, name string) error {
 	file, err := t.from.open(m)
 	if err != nil {
 		return err

@@ -46,8 +46,8 @@ func BenchmarkSyncFirst(b *testing.B) {
 		for b.Loop() {
 			os.Remove(filepath.Join(s.Path(), listName))
 			f := open(b, s, "INBOX")
-			if st := look(b, f, false); len(st.Messages) != n {
-				b.Fatal(len(st.Messages))
+			if st := look(b, f, false); st.Len() != n {
+				b.Fatal(st.Len())
 			}
 			f.Close()
 		}
@@ -61,8 +61,8 @@ func BenchmarkSyncOpen(b *testing.B) {
 		look(b, open(b, s, "INBOX"), false)
 		for b.Loop() {
 			f := open(b, s, "INBOX")
-			if st := look(b, f, false); len(st.Messages) != n {
-				b.Fatal(len(st.Messages))
+			if st := look(b, f, false); st.Len() != n {
+				b.Fatal(st.Len())
 			}
 			f.Close()
 		}
@@ -85,8 +85,8 @@ func BenchmarkFlagThenRead(b *testing.B) {
 		f := open(b, filled(b, n), "INBOX")
 		st := look(b, f, false)
 		for i := 0; b.Loop(); i++ {
-			m := st.Messages[i%n]
-			if err := f.Store([]*Message{m}, Change{Add: Flags(1 + i%7)}); err != nil {
+			m := st.At(i % n)
+			if _, err := f.Store([]Message{m}, Change{Add: Flags(1 + i%7)}); err != nil {
 				b.Fatal(err)
 			}
 			st = look(b, f, false)
@@ -109,7 +109,7 @@ func BenchmarkFlagAll(b *testing.B) {
 		if i%2 == 1 {
 			c = Change{Remove: Flagged}
 		}
-		if err := f.Store(st.Messages, c); err != nil {
+		if _, err := f.Store(st.List(), c); err != nil {
 			b.Fatal(err)
 		}
 		st = look(b, f, false)

@@ -12,45 +12,47 @@ import (
 type Change struct {
 	Add, Remove                 Flags
 	AddKeywords, RemoveKeywords []string
-	Replace                     bool // all flags and keywords but those to add are removed
+	Replace                     bool   // all flags and keywords but those to add are removed
+	UnchangedSince              uint64 // messages with a later ModSeq are left alone (RFC 7162 §3.1.3); 0: none are
 }
 
 // Store changes the flags of messages: each by one rename, so that nobody sees half a change and none of two changes at
 // once is lost. A message that is gone is passed over. ErrKeywords when a keyword can get no letter; then no
-// message was changed. After another error some may be changed; Sync tells.
+// message was changed. After another error some may be changed; Sync tells. refused are the UIDs of those that
+// UnchangedSince has kept from being changed.
 //
 // Like every server's, the change survives us at once, and a power cut after a few seconds.
-func (f *Folder) Store(msgs []*Message, c Change) error {
+func (f *Folder) Store(msgs []Message, c Change) (refused []uint32, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dir == nil {
-		return fs.ErrClosed
+		return nil, fs.ErrClosed
 	}
 	if len(msgs) == 0 {
-		return nil
+		return nil, nil
 	}
-	if err := f.change(msgs, c); err != nil {
-		return fmt.Errorf("change flags in folder %q: %w", f.name, err)
+	if refused, err = f.change(msgs, c); err != nil {
+		err = fmt.Errorf("change flags in folder %q: %w", f.name, err)
 	}
-	return nil
+	return refused, err
 }
 
-func (f *Folder) change(msgs []*Message, c Change) error {
+func (f *Folder) change(msgs []Message, c Change) (refused []uint32, err error) {
 	lk, err := f.lockAnyway()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lk.release()
 	if err := f.readKeywords(); err != nil {
-		return err
+		return nil, err
 	}
 	add, err := f.letters(c.AddKeywords, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	remove, err := f.letters(c.RemoveKeywords, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.ownChange()()
 	var trouble error
@@ -58,6 +60,10 @@ func (f *Folder) change(msgs []*Message, c Change) error {
 		lk.touch()
 		err := f.with(m, func(i int, path string) error {
 			now := f.lines[i]
+			if c.UnchangedSince > 0 && now.ModSeq > c.UnchangedSince {
+				refused = append(refused, now.UID)
+				return nil
+			}
 			flags, letters := now.info.flags&^c.Remove|c.Add, now.info.letters&^remove|add
 			if c.Replace {
 				flags, letters = c.Add, add
@@ -78,10 +84,10 @@ func (f *Folder) change(msgs []*Message, c Change) error {
 		if errors.Is(err, unix.ENAMETOOLONG) { // somebody's name leaves no room: that harms no other message
 			trouble = err
 		} else if err != nil && !errors.Is(err, ErrGone) {
-			return err
+			return refused, err
 		}
 	}
-	return trouble
+	return refused, trouble
 }
 
 // lockAnyway takes the lock; when there is no room for it, it goes on without: to change flags and to
@@ -95,7 +101,7 @@ func (f *Folder) lockAnyway() (*lock, error) {
 }
 
 // Expunge removes messages. One that is gone already is no error. It returns when the removal is on disk.
-func (f *Folder) Expunge(msgs []*Message) error {
+func (f *Folder) Expunge(msgs []Message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dir == nil {
@@ -110,7 +116,7 @@ func (f *Folder) Expunge(msgs []*Message) error {
 	return nil
 }
 
-func (f *Folder) expunge(msgs []*Message) error {
+func (f *Folder) expunge(msgs []Message) error {
 	lk, err := f.lockAnyway()
 	if err != nil {
 		return err

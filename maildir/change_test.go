@@ -49,13 +49,13 @@ func TestFlagsInNames(t *testing.T) {
 		s := newStore(t)
 		put(t, s, tt.name, "x\n")
 		f := open(t, s, "INBOX")
-		if err := f.Store(look(t, f, false).Messages, tt.change); err != nil {
+		if _, err := f.Store(look(t, f, false).List(), tt.change); err != nil {
 			t.Error(err)
 		}
 		if got := files(t, s, "cur"); !slices.Equal(got, []string{tt.want}) {
 			t.Errorf("%s %+v: %q", tt.name, tt.change, got)
 		}
-		if n := len(look(t, f, false).Messages); n != 1 || len(files(t, s, "new")) != 0 {
+		if n := look(t, f, false).Len(); n != 1 || len(files(t, s, "new")) != 0 {
 			t.Error(n)
 		}
 	}
@@ -67,7 +67,7 @@ func TestKeywords(t *testing.T) {
 	put(t, s, "cur/a:2,Sabz", "x\n")
 	f := open(t, s, "INBOX")
 	st := look(t, f, false)
-	if got := st.Messages[0].Keywords(); !slices.Equal(got, []string{"Work", "$Forwarded", "unknown-25"}) {
+	if got := st.At(0).Keywords(); !slices.Equal(got, []string{"Work", "$Forwarded", "unknown-25"}) {
 		t.Error(got)
 	}
 	before, err := os.Stat(filepath.Join(s.Path(), keywordsName))
@@ -78,14 +78,14 @@ func TestKeywords(t *testing.T) {
 	for i := range 24 { // "z" has no name, but is in use
 		more = append(more, fmt.Sprint("k", i))
 	}
-	err = f.Store(st.Messages, Change{AddKeywords: more})
+	_, err = f.Store(st.List(), Change{AddKeywords: more})
 	if !errors.Is(err, ErrKeywords) {
 		t.Error(err)
 	}
 	if got := get(t, s, keywordsName); got != "1 $Forwarded\n0 Work\n" {
 		t.Errorf("%q", got)
 	}
-	if err := f.Store(st.Messages, Change{AddKeywords: more[:23]}); err != nil {
+	if _, err := f.Store(st.List(), Change{AddKeywords: more[:23]}); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.Stat(filepath.Join(s.Path(), keywordsName))
@@ -93,7 +93,7 @@ func TestKeywords(t *testing.T) {
 		t.Error("Dovecot would not see the new names")
 	}
 	st = look(t, f, false)
-	if m := st.Messages[0]; len(m.Keywords()) != 26 || !m.HasKeyword("K22") || len(st.Keywords) != 25 {
+	if m := st.At(0); len(m.Keywords()) != 26 || !m.HasKeyword("K22") || len(st.Keywords) != 25 {
 		t.Error(m.Keywords(), st.Keywords)
 	}
 	// Another session learns the names; when a letter gets its name later, the message's picture changes.
@@ -101,11 +101,11 @@ func TestKeywords(t *testing.T) {
 	other := look(t, g, false)
 	put(t, s, keywordsName, get(t, s, keywordsName)+"25 Late\n")
 	now := look(t, g, false)
-	if !now.Messages[0].HasKeyword("Late") || other.Messages[0].HasKeyword("Late") {
-		t.Error(now.Messages[0].Keywords())
+	if !now.At(0).HasKeyword("Late") || other.At(0).HasKeyword("Late") {
+		t.Error(now.At(0).Keywords())
 	}
 	for _, bad := range []string{"", "a b", "a]\n", "(", `\Seen`, strings.Repeat("x", 256)} {
-		if err := f.Store(st.Messages, Change{AddKeywords: []string{bad}}); err == nil {
+		if _, err := f.Store(st.List(), Change{AddKeywords: []string{bad}}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}
@@ -119,10 +119,10 @@ func TestTwins(t *testing.T) {
 	look(t, f, false)
 	put(t, s, "cur/a:2,S", "two\n")
 	st := look(t, f, true)
-	if len(st.Messages) != 2 || st.Messages[0].Key() != "a" || st.Messages[0].UID != 1 {
+	if st.Len() != 2 || st.At(0).Key() != "a" || st.At(0).UID != 1 {
 		t.Fatal(keys(st))
 	}
-	got := []string{read(t, f, st.Messages[0]), read(t, f, st.Messages[1])}
+	got := []string{read(t, f, st.At(0)), read(t, f, st.At(1))}
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"one\n", "two\n"}) {
 		t.Error(got)
@@ -149,28 +149,28 @@ func TestOthersTouchIt(t *testing.T) {
 		}
 	}
 	mv("new/"+name, "cur/"+name)
-	if read(t, f, st.Messages[0]) != "x\n" { // without a Sync
+	if read(t, f, st.At(0)) != "x\n" { // without a Sync
 		t.Error("lost")
 	}
 	mv("cur/"+name, "cur/"+name+":2,RS")
-	if n, err := f.Size(st.Messages[0]); n != 3 || err != nil {
+	if n, err := f.Size(st.At(0)); n != 3 || err != nil {
 		t.Error(n, err)
 	}
 	now := look(t, f, false)
-	if now.Messages[0].Flags != Replied|Seen || now.Messages[0].UID != 1 || st.Messages[0].Flags != 0 {
-		t.Error(now.Messages[0])
+	if now.At(0).Flags != Replied|Seen || now.At(0).UID != 1 || st.At(0).Flags != 0 {
+		t.Error(now.At(0))
 	}
 	os.Remove(filepath.Join(s.Path(), "cur", name+":2,RS"))
-	if err := f.Store(st.Messages, Change{Add: Seen}); err != nil {
+	if _, err := f.Store(st.List(), Change{Add: Seen}); err != nil {
 		t.Error(err)
 	}
-	if err := f.Expunge(st.Messages); err != nil {
+	if err := f.Expunge(st.List()); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.Date(st.Messages[0]); !errors.Is(err, ErrGone) {
+	if _, err := f.Date(st.At(0)); !errors.Is(err, ErrGone) {
 		t.Error(err)
 	}
-	if n := len(look(t, f, false).Messages); n != 0 {
+	if n := look(t, f, false).Len(); n != 0 {
 		t.Error(n)
 	}
 }
@@ -188,11 +188,11 @@ func TestOwnRenames(t *testing.T) {
 	st := look(t, f, true)
 	begun := f.cur.read
 	for i := range 10 {
-		if err := f.Store(st.Messages[i:i+1], Change{Add: Seen}); err != nil {
+		if _, err := f.Store(st.List()[i:i+1], Change{Add: Seen}); err != nil {
 			t.Fatal(err)
 		}
 		st = look(t, f, true)
-		if st.Messages[i].Flags != Seen {
+		if st.At(i).Flags != Seen {
 			t.Error(i)
 		}
 	}
@@ -202,11 +202,11 @@ func TestOwnRenames(t *testing.T) {
 	// Hidden behind our own change, as if it had come between two of our system calls.
 	os.Rename(filepath.Join(s.Path(), "cur/15.a:2,"), filepath.Join(s.Path(), "cur/15.a:2,F"))
 	f.cur.stamp, _ = f.dir.stamp("cur")
-	if look(t, f, true).Messages[15].Flags != 0 {
+	if look(t, f, true).At(15).Flags != 0 {
 		t.Error("the test is wrong")
 	}
 	time.Sleep(ownRescan + 10*time.Millisecond)
-	if look(t, f, true).Messages[15].Flags != Flagged {
+	if look(t, f, true).At(15).Flags != Flagged {
 		t.Error("somebody else's change was not seen")
 	}
 }
@@ -256,13 +256,13 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("%s: append: %v", full, err)
 		}
 		noLeftovers(t, s)
-		if now := look(t, f, true); len(now.Messages) != len(st.Messages) {
+		if now := look(t, f, true); now.Len() != st.Len() {
 			t.Errorf("%s: %v", full, keys(now))
 		}
-		if err := f.Store(st.Messages, Change{Add: Seen}); err != nil {
+		if _, err := f.Store(st.List(), Change{Add: Seen}); err != nil {
 			t.Errorf("%s: store: %v", full, err)
 		}
-		if err := f.Expunge(st.Messages); err != nil {
+		if err := f.Expunge(st.List()); err != nil {
 			t.Errorf("%s: expunge: %v", full, err)
 		}
 		fill, _ := filepath.Glob(filepath.Join(dir, "fill*"))
@@ -273,7 +273,7 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("%s: afterwards: %v", full, err)
 		}
 		st = look(t, f, true)
-		if len(st.Messages) != 1 {
+		if st.Len() != 1 {
 			t.Errorf("%s: %v", full, keys(st))
 		}
 	}
@@ -288,14 +288,14 @@ func TestNameTooLong(t *testing.T) {
 	put(t, s, "new/b", "x\n")
 	f := open(t, s, "INBOX")
 	st := look(t, f, true)
-	if err := f.Store(st.Messages, Change{Add: Seen}); !errors.Is(err, unix.ENAMETOOLONG) {
+	if _, err := f.Store(st.List(), Change{Add: Seen}); !errors.Is(err, unix.ENAMETOOLONG) {
 		t.Error(err)
 	}
 	st = look(t, f, true)
-	if !slices.Equal(uids(st), []uint32{1, 2}) || st.Messages[0].Flags != 0 || st.Messages[1].Flags != Seen {
-		t.Error(keys(st), st.Messages[0].Flags, st.Messages[1].Flags)
+	if !slices.Equal(uids(st), []uint32{1, 2}) || st.At(0).Flags != 0 || st.At(1).Flags != Seen {
+		t.Error(keys(st), st.At(0).Flags, st.At(1).Flags)
 	}
-	if read(t, f, st.Messages[0]) != "x\n" {
+	if read(t, f, st.At(0)) != "x\n" {
 		t.Error("cannot be read")
 	}
 }
@@ -322,13 +322,13 @@ func TestReadOnly(t *testing.T) {
 	}
 	f = open(t, s, "INBOX")
 	st := look(t, f, true)
-	if !slices.Equal(uids(st), []uint32{1}) || read(t, f, st.Messages[0]) != "x\n" {
+	if !slices.Equal(uids(st), []uint32{1}) || read(t, f, st.At(0)) != "x\n" {
 		t.Error(keys(st))
 	}
-	if err := f.Store(st.Messages, Change{Add: Seen}); !errors.Is(err, unix.EROFS) {
+	if _, err := f.Store(st.List(), Change{Add: Seen}); !errors.Is(err, unix.EROFS) {
 		t.Error(err)
 	}
-	if err := f.Expunge(st.Messages); !errors.Is(err, unix.EROFS) {
+	if err := f.Expunge(st.List()); !errors.Is(err, unix.EROFS) {
 		t.Error(err)
 	}
 	if _, err := f.Append(AppendOptions{}, strings.NewReader("z\n")); !errors.Is(err, unix.EROFS) {
@@ -351,13 +351,13 @@ func TestClosed(t *testing.T) {
 	if _, err := f.Sync(SyncOptions{}); !errors.Is(err, fs.ErrClosed) {
 		t.Error(err)
 	}
-	if _, err := f.Reader(st.Messages[0]); !errors.Is(err, fs.ErrClosed) {
+	if _, err := f.Reader(st.At(0)); !errors.Is(err, fs.ErrClosed) {
 		t.Error(err)
 	}
 	if _, err := f.Append(AppendOptions{}, strings.NewReader("")); !errors.Is(err, fs.ErrClosed) {
 		t.Error(err)
 	}
-	if err := f.Store(st.Messages, Change{}); !errors.Is(err, fs.ErrClosed) {
+	if _, err := f.Store(st.List(), Change{}); !errors.Is(err, fs.ErrClosed) {
 		t.Error(err)
 	}
 	if _, err := s.OpenFolder("INBOX"); !errors.Is(err, fs.ErrClosed) {

@@ -130,7 +130,7 @@ func (c *chaos) session(r *rand.Rand, name string, other string) {
 		return
 	}
 	defer to.Close()
-	known, last := map[uint32]*Message{}, (*State)(nil)
+	known, last := map[uint32]Message{}, (*State)(nil)
 	gone := map[uint32]bool{}
 	for !c.stop.Load() {
 		st, err := f.Sync(SyncOptions{Claim: r.IntN(2) == 0})
@@ -143,14 +143,14 @@ func (c *chaos) session(r *rand.Rand, name string, other string) {
 			last = st
 		}
 		c.ops.Add(1)
-		if len(st.Messages) == 0 {
+		if st.Len() == 0 {
 			continue
 		}
-		at := r.IntN(len(st.Messages))
-		some := st.Messages[at:min(at+1+r.IntN(3), len(st.Messages))]
+		at := r.IntN(st.Len())
+		some := st.List()[at:min(at+1+r.IntN(3), st.Len())]
 		switch op := r.IntN(100); {
 		case op < 40:
-			err = f.Store(some, Change{Add: Flags(r.IntN(32)), Remove: Flags(r.IntN(32))})
+			_, err = f.Store(some, Change{Add: Flags(r.IntN(32)), Remove: Flags(r.IntN(32))})
 		case op < 50:
 			_, err = f.Append(AppendOptions{Flags: Flags(r.IntN(32))}, strings.NewReader(text("appended")))
 		case op < 60:
@@ -160,7 +160,7 @@ func (c *chaos) session(r *rand.Rand, name string, other string) {
 				c.taken(name, m.Key())
 			}
 			_, err = f.Move(some, to)
-		case op < 75 && len(st.Messages) > 100:
+		case op < 75 && st.Len() > 100:
 			for _, m := range some {
 				c.taken(name, m.Key())
 			}
@@ -178,7 +178,7 @@ func (c *chaos) session(r *rand.Rand, name string, other string) {
 		if err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, fs.ErrNotExist) {
 			c.t.Errorf("session on %s: %v", name, err)
 		}
-		if errors.Is(err, ErrGone) && some[0] != nil {
+		if errors.Is(err, ErrGone) {
 			c.mu.Lock()
 			if !c.removed[name+"/"+some[0].Key()] {
 				c.t.Errorf("%s: UID %d is said to be gone, and nobody took it", name, some[0].UID)
@@ -189,13 +189,13 @@ func (c *chaos) session(r *rand.Rand, name string, other string) {
 }
 
 // check compares two states of a session: UIDs are never used again, and nothing leaves that nobody took.
-func (c *chaos) check(name string, known map[uint32]*Message, gone map[uint32]bool, last, st *State) {
+func (c *chaos) check(name string, known map[uint32]Message, gone map[uint32]bool, last, st *State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := map[uint32]*Message{}
+	now := map[uint32]Message{}
 	bases := map[string]bool{}
-	for i, m := range st.Messages {
-		if i > 0 && st.Messages[i-1].UID >= m.UID || m.UID >= st.UIDNext {
+	for i, m := range st.All() {
+		if i > 0 && st.At(i-1).UID >= m.UID || m.UID >= st.UIDNext {
 			c.t.Errorf("%s: UID %d out of order", name, m.UID)
 		}
 		if bases[m.Key()] {
@@ -205,7 +205,7 @@ func (c *chaos) check(name string, known map[uint32]*Message, gone map[uint32]bo
 		if gone[m.UID] {
 			c.t.Errorf("%s: UID %d has come back", name, m.UID)
 		}
-		if last != nil && known[m.UID] == nil && m.UID < last.UIDNext {
+		if last != nil && known[m.UID].UID == 0 && m.UID < last.UIDNext {
 			c.t.Errorf("%s: UID %d (%s) appeared below UIDNEXT %d", name, m.UID, m.Key(), last.UIDNext)
 		}
 		key := fmt.Sprint(name, "/", m.UID)
@@ -223,7 +223,7 @@ func (c *chaos) check(name string, known map[uint32]*Message, gone map[uint32]bo
 		}
 	}
 	for uid, m := range known {
-		if now[uid] == nil {
+		if now[uid].UID == 0 {
 			gone[uid] = true
 			if !c.removed[name+"/"+m.Key()] {
 				c.t.Errorf("%s: UID %d (%s) left, and nobody took it", name, uid, m.Key())
@@ -297,7 +297,7 @@ func runChaos(t *testing.T) {
 		}
 		f, g := open(t, s, name), open(t, s, name)
 		st := look(t, f, true)
-		for _, m := range st.Messages {
+		for _, m := range st.All() {
 			if !on[m.Key()] {
 				if _, err := f.Reader(m); err != nil {
 					t.Errorf("%s: %s is not there", name, m.Key())
@@ -311,7 +311,7 @@ func runChaos(t *testing.T) {
 		if again := look(t, g, false); fmt.Sprint(uids(again)) != fmt.Sprint(uids(st)) {
 			t.Errorf("%s: two sessions see different UIDs", name)
 		}
-		t.Logf("%s: %d messages, UIDNEXT %d", name, len(st.Messages), st.UIDNext)
+		t.Logf("%s: %d messages, UIDNEXT %d", name, st.Len(), st.UIDNext)
 	}
 	t.Logf("%d operations", c.ops.Load())
 }

@@ -33,7 +33,7 @@ func TestDeliverToMany(t *testing.T) {
 	}
 	io.WriteString(d, text("many"))
 	for _, s := range []*Store{a, b} {
-		if len(look(t, open(t, s, "INBOX"), false).Messages) != 0 {
+		if look(t, open(t, s, "INBOX"), false).Len() != 0 {
 			t.Error("seen before it was committed")
 		}
 	}
@@ -43,13 +43,13 @@ func TestDeliverToMany(t *testing.T) {
 	var first os.FileInfo
 	for i, f := range []*Folder{open(t, a, "INBOX"), open(t, b, "INBOX"), open(t, c, "Lists")} {
 		st := look(t, f, false)
-		if len(st.Messages) != 1 || st.Messages[0].Key() != d.Names()[i] {
+		if st.Len() != 1 || st.At(0).Key() != d.Names()[i] {
 			t.Fatal(keys(st), d.Names())
 		}
-		if _, ok := whole([]byte(read(t, f, st.Messages[0]))); !ok {
+		if _, ok := whole([]byte(read(t, f, st.At(0)))); !ok {
 			t.Error("half")
 		}
-		r, err := f.Reader(st.Messages[0])
+		r, err := f.Reader(st.At(0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,28 +95,28 @@ func TestDeliverCopies(t *testing.T) {
 	}
 	from, to := open(t, far, "INBOX"), open(t, near, "INBOX")
 	st := look(t, from, true)
-	if _, ok := whole([]byte(read(t, from, st.Messages[0]))); !ok {
+	if _, ok := whole([]byte(read(t, from, st.At(0)))); !ok {
 		t.Error("half")
 	}
 	// COPY and MOVE go there, too.
-	date, err := from.Date(st.Messages[0])
+	date, err := from.Date(st.At(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := from.Copy(st.Messages, to); err != nil {
+	if _, err := from.Copy(st.List(), to); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := from.Move(st.Messages, to); err != nil {
+	if _, err := from.Move(st.List(), to); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(look(t, from, false).Messages); n != 0 {
+	if n := look(t, from, false).Len(); n != 0 {
 		t.Error(n)
 	}
 	now := look(t, to, false)
-	if len(now.Messages) != 3 {
+	if now.Len() != 3 {
 		t.Fatal(keys(now))
 	}
-	if got, err := to.Date(now.Messages[1]); err != nil || !got.Equal(date) {
+	if got, err := to.Date(now.At(1)); err != nil || !got.Equal(date) {
 		t.Error(got, date, err)
 	}
 	if os.Geteuid() != 0 {
@@ -159,7 +159,7 @@ func TestDeliverPartly(t *testing.T) {
 	if !ok || len(part.Failed) != 1 || !errors.Is(part.Failed[1], fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	if n := len(look(t, open(t, a, "INBOX"), false).Messages); n != 1 {
+	if n := look(t, open(t, a, "INBOX"), false).Len(); n != 1 {
 		t.Error(n)
 	}
 }
@@ -234,7 +234,7 @@ func TestLacking(t *testing.T) {
 	check := func(f *Folder, want ...int64) {
 		t.Helper()
 		var got []int64
-		for _, m := range look(t, f, true).Messages {
+		for _, m := range look(t, f, true).All() {
 			if _, err := f.Size(m); err != nil {
 				t.Error(err)
 			}
@@ -245,7 +245,7 @@ func TestLacking(t *testing.T) {
 		}
 	}
 	check(f, 2, 0, 0, 0, 2, 1, 0)
-	if _, err := f.Copy(look(t, f, true).Messages, to); err != nil {
+	if _, err := f.Copy(look(t, f, true).List(), to); err != nil {
 		t.Fatal(err)
 	}
 	check(to, 2, 0, 0, 0, 2, 1, 0)
@@ -259,7 +259,7 @@ func TestWrongSizes(t *testing.T) {
 		put(t, s, "cur/"+name+":2,", "a\nb\n")
 		f := open(t, s, "INBOX")
 		st := look(t, f, false)
-		for _, m := range st.Messages {
+		for _, m := range st.All() {
 			if m.Key() == name {
 				if got, err := f.Size(m); err != nil || got != want {
 					t.Errorf("%s: %d %v", name, got, err)

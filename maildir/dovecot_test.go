@@ -178,7 +178,7 @@ func ours(t *testing.T, f *Folder) []string {
 	t.Helper()
 	st := look(t, f, true)
 	list := []string{fmt.Sprint("validity ", st.UIDValidity)}
-	for _, m := range st.Messages {
+	for _, m := range st.All() {
 		flags := slices.Clone(m.Keywords())
 		for i, name := range []string{`\Draft`, `\Flagged`, `\Answered`, `\Seen`, `\Deleted`} {
 			if m.Flags&(1<<i) != 0 {
@@ -250,16 +250,16 @@ func TestDovecotDropIn(t *testing.T) {
 	}
 
 	st := look(t, in, true)
-	if err := in.Store(st.Messages[:4], Change{Add: Flagged, Remove: Seen, AddKeywords: []string{"New", "later"}}); err != nil {
+	if _, err := in.Store(st.List()[:4], Change{Add: Flagged, Remove: Seen, AddKeywords: []string{"New", "later"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.Expunge(st.Messages[10:13]); err != nil {
+	if err := in.Expunge(st.List()[10:13]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Move(st.Messages[5:8], to); err != nil {
+	if _, err := in.Move(st.List()[5:8], to); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Copy(st.Messages[:2], to); err != nil {
+	if _, err := in.Copy(st.List()[:2], to); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := in.Append(AppendOptions{Flags: Seen, Keywords: []string{"Last"}}, strings.NewReader(text("ours"))); err != nil {
@@ -348,18 +348,18 @@ func TestDovecotTogether(t *testing.T) {
 			t.Error(err)
 		}
 		st := look(t, in, true)
-		for _, m := range st.Messages {
+		for _, m := range st.All() {
 			if was := owner[m.UID]; was != "" && was != m.Key() {
 				t.Errorf("UID %d was %s, is %s", m.UID, was, m.Key())
 			}
 			owner[m.UID] = m.Key()
 		}
-		if len(st.Messages) > 20 {
-			if err := in.Store(st.Messages[n%10:n%10+3], Change{Add: Flagged}); err != nil {
+		if st.Len() > 20 {
+			if _, err := in.Store(st.List()[n%10:n%10+3], Change{Add: Flagged}); err != nil {
 				t.Error(err)
 			}
 			if n%7 == 0 {
-				if err := in.Expunge(st.Messages[n%10 : n%10+1]); err != nil {
+				if err := in.Expunge(st.List()[n%10 : n%10+1]); err != nil {
 					t.Error(err)
 				}
 			}

@@ -53,7 +53,7 @@ func TestSyncFails(t *testing.T) {
 			if err != nil {
 				return
 			}
-			for _, m := range st.Messages {
+			for _, m := range st.All() {
 				if key, ok := told[m.UID]; ok && key != m.Key() {
 					t.Errorf("sync %d: UID %d is %q, was %q", fail, m.UID, m.Key(), key)
 				}
@@ -86,8 +86,8 @@ func TestSyncFails(t *testing.T) {
 		syncFault = nil
 
 		for _, f := range []*Folder{other, open(t, s, "INBOX")} {
-			if st := look(t, f, false); len(st.Messages) != acked {
-				t.Errorf("sync %d: %d messages, %d acknowledged", fail, len(st.Messages), acked)
+			if st := look(t, f, false); st.Len() != acked {
+				t.Errorf("sync %d: %d messages, %d acknowledged", fail, st.Len(), acked)
 			}
 			tell(f)
 		}

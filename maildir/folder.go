@@ -50,6 +50,7 @@ type Folder struct {
 	changed bool       // state has other messages than lines, or unlike them all
 	touched []*Message // those that only have other flags than in state
 	state   *State
+	recent  uidSet // what this Folder was the first to see
 }
 
 var folderSerial atomic.Uint64
@@ -77,6 +78,27 @@ func (f *Folder) UIDValidity() uint32 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head.validity
+}
+
+// Recent tells whether this Folder was the first to see a message (RFC 3501 §2.3.2).
+func (f *Folder) Recent(uid uint32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.recent.has(uid)
+}
+
+// RecentCount counts the messages of a State that this Folder was the first to see.
+func (f *Folder) RecentCount(s *State) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.recent {
+		from, _ := s.Find(r.First)
+		to, last := s.Find(r.Last)
+		if n += to - from; last {
+			n++
+		}
+	}
+	return n
 }
 
 // Writable tells whether we may change the messages of the folder at all: nobody may on a disk that is mounted
@@ -117,7 +139,7 @@ func (f *Folder) info(text []byte) *info {
 }
 
 // current gives the place of a message in the lines; ErrGone when it is no more.
-func (f *Folder) current(m *Message) (int, error) {
+func (f *Folder) current(m Message) (int, error) {
 	if f.dir == nil {
 		return 0, fs.ErrClosed
 	}
@@ -129,14 +151,14 @@ func (f *Folder) current(m *Message) (int, error) {
 }
 
 // path is where the message was last seen, below the folder.
-func (m *Message) path() string { return sub(m.dir) + m.base + m.info.text }
+func (m Message) path() string { return sub(m.dir) + m.base + m.info.text }
 
 // errBusy is when somebody renames a file again and again before we can get at it.
 var errBusy = errors.New("the message is renamed faster than it can be opened")
 
 // with does something with a message's file, which may be renamed by others at any time: when it is not under its known
 // name, both directories are read. ErrGone when it is surely not there any more.
-func (f *Folder) with(m *Message, do func(i int, path string) error) error {
+func (f *Folder) with(m Message, do func(i int, path string) error) error {
 	missed, begun := 0, time.Now()
 	for found := 0; found < 1000; {
 		i, err := f.current(m)
@@ -173,13 +195,13 @@ func (f *Folder) with(m *Message, do func(i int, path string) error) error {
 }
 
 // Reader opens a message's file, under whatever name it has by now. ErrGone when it is no more. The caller closes it.
-func (f *Folder) Reader(m *Message) (*os.File, error) {
+func (f *Folder) Reader(m Message) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.open(m)
 }
 
-func (f *Folder) open(m *Message) (*os.File, error) {
+func (f *Folder) open(m Message) (*os.File, error) {
 	var file *os.File
 	err := f.with(m, func(_ int, path string) error {
 		fd, err := openat(f.dir.fd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -203,14 +225,14 @@ func (f *Folder) open(m *Message) (*os.File, error) {
 	return file, err
 }
 
-func (f *Folder) stat(m *Message) (st unix.Stat_t, err error) {
+func (f *Folder) stat(m Message) (st unix.Stat_t, err error) {
 	err = f.with(m, func(_ int, path string) error { return statat(f.dir.fd, path, &st) })
 	return st, err
 }
 
 // Size gives the octets of a message with every line end as CRLF, exactly as they will be sent. The field W of the name
 // is believed when the field S is right; otherwise the octets are counted, once.
-func (f *Folder) Size(m *Message) (int64, error) {
+func (f *Folder) Size(m Message) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c, ok := f.sizes[m.UID]; ok {
@@ -245,7 +267,7 @@ func (f *Folder) Size(m *Message) (int64, error) {
 // Lacking gives how many octets of its CRLF the last line of a message lacks, after Size was asked for: 2, or 1 behind
 // a bare CR, or 0. It reads nothing: 0 is also the answer for a message whose size another program has put into the
 // name.
-func (f *Folder) Lacking(m *Message) int64 {
+func (f *Folder) Lacking(m Message) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c, ok := f.sizes[m.UID]; ok {
@@ -255,7 +277,7 @@ func (f *Folder) Lacking(m *Message) int64 {
 }
 
 // namedSize gives W from the file name or the UID list when it can be right, -1 else. octets is the file's size.
-func (f *Folder) namedSize(m *Message, octets int64) int64 {
+func (f *Folder) namedSize(m Message, octets int64) int64 {
 	if w := sizeByName(m.base, octets); w >= 0 {
 		return w
 	}
@@ -321,7 +343,7 @@ func countCRLF(r io.Reader) (counted, error) {
 var newline, crlf = []byte("\n"), []byte("\r\n")
 
 // Date gives the message's INTERNALDATE: the time of its file's last change, which delivery has set.
-func (f *Folder) Date(m *Message) (time.Time, error) {
+func (f *Folder) Date(m Message) (time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	st, err := f.stat(m)
@@ -332,7 +354,7 @@ func (f *Folder) Date(m *Message) (time.Time, error) {
 }
 
 // SavedDate gives the time the message came into this folder, as far as the file's inode tells (RFC 8514).
-func (f *Folder) SavedDate(m *Message) (time.Time, error) {
+func (f *Folder) SavedDate(m Message) (time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	st, err := f.stat(m)

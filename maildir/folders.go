@@ -408,6 +408,6 @@ func (s *Store) renameInbox(new string) error {
 	if err != nil {
 		return err
 	}
-	_, err = from.Move(st.Messages, to)
+	_, err = from.Move(st.List(), to)
 	return err
 }

@@ -103,10 +103,10 @@ func TestFolders(t *testing.T) {
 	if err := s.RenameFolder("INBOX", "Was"); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(look(t, open(t, s, "INBOX"), true).Messages); n != 0 {
+	if n := look(t, open(t, s, "INBOX"), true).Len(); n != 0 {
 		t.Error(n)
 	}
-	if n := len(look(t, open(t, s, "Was"), true).Messages); n != 1 {
+	if n := look(t, open(t, s, "Was"), true).Len(); n != 1 {
 		t.Error(n)
 	}
 	if left, _ := filepath.Glob(filepath.Join(s.Path(), "..*")); len(left) > 0 {

@@ -54,9 +54,9 @@ func victim(path string) {
 		id := fmt.Sprintf("%d.%d", os.Getpid(), n)
 		st, err := in.Sync(SyncOptions{Claim: n%3 == 0})
 		check(err)
-		var one []*Message
-		if len(st.Messages) > 0 {
-			one = st.Messages[rand.N(len(st.Messages)):][:1]
+		var one []Message
+		if st.Len() > 0 {
+			one = st.List()[rand.N(st.Len()):][:1]
 		}
 		switch op := rand.N(10); {
 		case op < 3:
@@ -74,14 +74,15 @@ func victim(path string) {
 			fmt.Println("added", id, uid)
 		case len(one) == 0:
 		case op < 7:
-			check(in.Store(one, Change{Add: Flags(rand.N(32)), Remove: Flags(rand.N(32)), AddKeywords: []string{fmt.Sprint("k", rand.N(20))}}))
+			_, err := in.Store(one, Change{Add: Flags(rand.N(32)), Remove: Flags(rand.N(32)), AddKeywords: []string{fmt.Sprint("k", rand.N(20))}})
+			check(err)
 		case op < 8:
 			_, err := in.Copy(one, box)
 			check(err)
 		case op < 9:
 			_, err := in.Move(one, box)
 			check(err)
-		case len(st.Messages) > 20:
+		case st.Len() > 20:
 			r, err := in.Reader(one[0])
 			if err != nil {
 				continue
@@ -152,8 +153,8 @@ func TestKill(t *testing.T) {
 				t.Errorf("%s: UIDVALIDITY %d became %d", name, v, st.UIDValidity)
 			}
 			validity[name] = st.UIDValidity
-			for i, m := range st.Messages {
-				if i > 0 && st.Messages[i-1].UID >= m.UID || m.UID >= st.UIDNext {
+			for i, m := range st.All() {
+				if i > 0 && st.At(i-1).UID >= m.UID || m.UID >= st.UIDNext {
 					t.Errorf("%s: UID %d out of order", name, m.UID)
 				}
 				data := read(t, f, m)

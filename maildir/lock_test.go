@@ -234,7 +234,7 @@ func TestLockStays(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("still waiting")
 	}
-	if st := look(t, f, false); len(st.Messages) != 1 {
+	if st := look(t, f, false); st.Len() != 1 {
 		t.Error(keys(st))
 	}
 }

@@ -63,50 +63,26 @@ func (f Flags) String() string {
 type Message struct {
 	UID    uint32
 	Flags  Flags
-	Recent bool // this Folder was the first to see it (RFC 3501 §2.3.2)
-	dir    byte // where its file was last seen: inNew, inCur; or nowhere
+	dir    byte   // where its file was last seen: inNew, inCur; or nowhere
+	ModSeq uint64 // of its last change (RFC 7162 §3.1)
 	base   string
 	info   *info // what stands behind the base name
 }
 
 // Key gives the base name of the message's file: it stays the same while flags change.
-func (m *Message) Key() string { return m.base }
+func (m Message) Key() string { return m.base }
 
 // Keywords lists the message's keywords in the order of their letters. The slice is shared: read only.
-func (m *Message) Keywords() []string { return m.info.keywords }
+func (m Message) Keywords() []string { return m.info.keywords }
 
 // HasKeyword tells whether the message has a keyword; names are compared without case (RFC 9051 §2.3.2).
-func (m *Message) HasKeyword(name string) bool {
+func (m Message) HasKeyword(name string) bool {
 	for _, k := range m.info.keywords {
 		if strings.EqualFold(k, name) {
 			return true
 		}
 	}
 	return false
-}
-
-// A State is one picture of a folder. It never changes once it was returned.
-type State struct {
-	UIDValidity uint32
-	UIDNext     uint32
-	Messages    []*Message // UIDs strictly rising
-	Keywords    []string   // the names known in this folder
-}
-
-// Find gives the place of the message with this UID, or where it would stand and false.
-func (s *State) Find(uid uint32) (int, bool) { return findUID(s.Messages, uid) }
-
-func findUID(list []*Message, uid uint32) (int, bool) {
-	lo, hi := 0, len(list)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if list[mid].UID < uid {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo, lo < len(list) && list[lo].UID == uid
 }
 
 // A Store is a user's Maildir: INBOX and the folders beside it. It is safe for concurrent use.

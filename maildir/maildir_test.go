@@ -59,7 +59,7 @@ func look(t testing.TB, f *Folder, claim bool) *State {
 	return st
 }
 
-func read(t testing.TB, f *Folder, m *Message) string {
+func read(t testing.TB, f *Folder, m Message) string {
 	t.Helper()
 	r, err := f.Reader(m)
 	if err != nil {
@@ -74,7 +74,7 @@ func read(t testing.TB, f *Folder, m *Message) string {
 }
 
 func uids(st *State) (list []uint32) {
-	for _, m := range st.Messages {
+	for _, m := range st.All() {
 		list = append(list, m.UID)
 	}
 	return list
@@ -107,17 +107,17 @@ func TestDeliverAndRead(t *testing.T) {
 	}
 	f := open(t, s, "inbox")
 	st := look(t, f, false)
-	if len(st.Messages) != 1 || st.UIDNext != 2 || st.UIDValidity == 0 {
+	if st.Len() != 1 || st.UIDNext != 2 || st.UIDValidity == 0 {
 		t.Fatalf("%+v", st)
 	}
-	m := st.Messages[0]
+	m := st.At(0)
 	if got := read(t, f, m); got != "Subject: a\n\nketchup?\npickles?" {
 		t.Errorf("%q", got)
 	}
 	if n, err := f.Size(m); n != 32 || err != nil {
 		t.Error(n, err)
 	}
-	if !m.Recent || m.Flags != 0 || m.Key() != name {
+	if !f.Recent(m.UID) || m.Flags != 0 || m.Key() != name {
 		t.Errorf("%+v", m)
 	}
 	if look(t, f, false) != st {
@@ -127,12 +127,12 @@ func TestDeliverAndRead(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.Path(), "cur", name+":2,")); err != nil {
 		t.Error(err)
 	}
-	if !st.Messages[0].Recent {
+	if !f.Recent(st.At(0).UID) {
 		t.Error("claimed, but not recent")
 	}
 	again := open(t, s, "INBOX")
-	if st := look(t, again, true); st.Messages[0].Recent || st.Messages[0].UID != 1 || st.UIDValidity != look(t, f, false).UIDValidity {
-		t.Errorf("%+v", st.Messages[0])
+	if st := look(t, again, true); again.Recent(st.At(0).UID) || st.At(0).UID != 1 || st.UIDValidity != look(t, f, false).UIDValidity {
+		t.Errorf("%+v", st.At(0))
 	}
 }
 
@@ -144,24 +144,24 @@ func TestStoreAndExpunge(t *testing.T) {
 	}
 	st := look(t, f, true)
 	other := look(t, g, true)
-	if err := f.Store(st.Messages[:2], Change{Add: Seen | Flagged, AddKeywords: []string{"$Junk"}}); err != nil {
+	if _, err := f.Store(st.List()[:2], Change{Add: Seen | Flagged, AddKeywords: []string{"$Junk"}}); err != nil {
 		t.Fatal(err)
 	}
 	// g does not know the new name, and must lose neither change.
-	if err := g.Store(other.Messages[:1], Change{Add: Replied, Remove: Seen}); err != nil {
+	if _, err := g.Store(other.List()[:1], Change{Add: Replied, Remove: Seen}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(1100 * time.Millisecond)
 	for _, f := range []*Folder{f, g} {
 		st := look(t, f, false)
-		if got := st.Messages[0]; got.Flags != Flagged|Replied || !slices.Equal(got.Keywords(), []string{"$Junk"}) {
+		if got := st.At(0); got.Flags != Flagged|Replied || !slices.Equal(got.Keywords(), []string{"$Junk"}) {
 			t.Errorf("%v %v", got.Flags, got.Keywords())
 		}
-		if got := st.Messages[1]; got.Flags != Flagged|Seen || !got.HasKeyword("$junk") {
+		if got := st.At(1); got.Flags != Flagged|Seen || !got.HasKeyword("$junk") {
 			t.Errorf("%v %v", got.Flags, got.Keywords())
 		}
 	}
-	if err := g.Expunge(other.Messages[:2]); err != nil {
+	if err := g.Expunge(other.List()[:2]); err != nil {
 		t.Fatal(err)
 	}
 	if got := uids(look(t, g, false)); !slices.Equal(got, []uint32{3}) {
@@ -170,7 +170,7 @@ func TestStoreAndExpunge(t *testing.T) {
 	if got := uids(look(t, f, false)); !slices.Equal(got, []uint32{3}) {
 		t.Error(got)
 	}
-	if _, err := f.Reader(st.Messages[0]); !errors.Is(err, ErrGone) {
+	if _, err := f.Reader(st.At(0)); !errors.Is(err, ErrGone) {
 		t.Error(err)
 	}
 }
@@ -190,14 +190,14 @@ func TestAppendCopyMove(t *testing.T) {
 		t.Fatal(uid, err)
 	}
 	st := look(t, in, true)
-	if got, err := in.Date(st.Messages[0]); err != nil || !got.Equal(date) {
+	if got, err := in.Date(st.At(0)); err != nil || !got.Equal(date) {
 		t.Error(got, err)
 	}
-	pairs, err := in.Copy(st.Messages, to)
+	pairs, err := in.Copy(st.List(), to)
 	if err != nil || !slices.Equal(pairs, []Pair{{1, 1}, {2, 2}}) {
 		t.Fatal(pairs, err)
 	}
-	pairs, err = in.Move(st.Messages[:1], to)
+	pairs, err = in.Move(st.List()[:1], to)
 	if err != nil || !slices.Equal(pairs, []Pair{{1, 3}}) {
 		t.Fatal(pairs, err)
 	}
@@ -205,10 +205,10 @@ func TestAppendCopyMove(t *testing.T) {
 		t.Error(got)
 	}
 	got := look(t, to, false)
-	if !slices.Equal(uids(got), []uint32{1, 2, 3}) || got.Messages[2].Flags != Seen || !got.Messages[2].HasKeyword("work") {
-		t.Errorf("%v %v", uids(got), got.Messages[2])
+	if !slices.Equal(uids(got), []uint32{1, 2, 3}) || got.At(2).Flags != Seen || !got.At(2).HasKeyword("work") {
+		t.Errorf("%v %v", uids(got), got.At(2))
 	}
-	if d, err := to.Date(got.Messages[2]); err != nil || !d.Equal(date) {
+	if d, err := to.Date(got.At(2)); err != nil || !d.Equal(date) {
 		t.Error(d, err)
 	}
 	if _, err := in.Append(AppendOptions{Limit: 3}, strings.NewReader("abcd")); !errors.Is(err, ErrTooBig) {

@@ -155,8 +155,10 @@ func (f *Folder) seenAt(i int, dir byte, in *info) {
 		return
 	}
 	if m.dir == nowhere {
-		m.Recent = dir == inNew // never shown: it may still change
-		f.changed = true
+		if dir == inNew {
+			f.recent.add(m.UID)
+		}
+		f.changed = true // never shown: it may still change
 	} else {
 		c := *m
 		m = &c

@@ -103,7 +103,7 @@ func (f *Folder) picture() *State {
 	}
 	var list []*Message
 	if f.state != nil && !f.changed {
-		list = slices.Clone(f.state.Messages)
+		list = slices.Clone(f.state.list)
 		for _, m := range f.touched {
 			if i, ok := findUID(list, m.UID); ok {
 				list[i] = m
@@ -118,7 +118,7 @@ func (f *Folder) picture() *State {
 		}
 	}
 	f.touched = nil
-	f.state = &State{UIDValidity: f.head.validity, UIDNext: f.head.next, Messages: list, Keywords: f.keywords.all()}
+	f.state = &State{UIDValidity: f.head.validity, UIDNext: f.head.next, list: list, Keywords: f.keywords.all()}
 	f.changed = false
 	return f.state
 }
@@ -278,8 +278,9 @@ func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
 		}
 		f.addLine(f.head.next, "", s.base)
 		m := f.lines[len(f.lines)-1]
-		m.dir, m.info, m.Recent = s.dir, s.info, true
+		m.dir, m.info = s.dir, s.info
 		m.Flags = m.info.flags
+		f.recent.add(m.UID)
 		f.unseen--
 		if s.dir == inNew {
 			f.inNew++

@@ -10,7 +10,7 @@ import (
 
 // UIDL gives the message's unique id for POP3 (RFC 1939 §7) as Dovecot would: the one noted for the message, else
 // by the folder's own format, else eight digits each of UID and UIDVALIDITY in lower-case hex.
-func (f *Folder) UIDL(m *Message) string {
+func (f *Folder) UIDL(m Message) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if id, ok := extField(f.exts[m.UID], 'P'); ok && validUIDL(id) {
@@ -26,10 +26,10 @@ func (f *Folder) UIDL(m *Message) string {
 
 // POP3Order gives the messages of a State in the order in which POP3 counts them: by UID, but those first to which Dovecot
 // (or who has converted a mailbox for it) has given an order.
-func (f *Folder) POP3Order(st *State) []*Message {
+func (f *Folder) POP3Order(st *State) []Message {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	place := func(m *Message) uint64 {
+	place := func(m Message) uint64 {
 		if o, ok := extField(f.exts[m.UID], 'O'); ok {
 			if v, n := number(o); n > 0 && n == len(o) {
 				return v
@@ -37,9 +37,9 @@ func (f *Folder) POP3Order(st *State) []*Message {
 		}
 		return 1<<32 + uint64(m.UID)
 	}
-	list := slices.Clone(st.Messages)
+	list := st.List()
 	if len(f.exts) > 0 {
-		slices.SortStableFunc(list, func(a, b *Message) int { return cmp.Compare(place(a), place(b)) })
+		slices.SortStableFunc(list, func(a, b Message) int { return cmp.Compare(place(a), place(b)) })
 	}
 	return list
 }
@@ -59,7 +59,7 @@ func validUIDL(id string) bool {
 
 // expandUIDL follows a format of Dovecot's pop3_uidl_format: % [0] [width] [modifiers] variable, with the variables u (UID),
 // v (UIDVALIDITY), f (base name), g (GUID), and the modifiers X (hex) and L, U (case).
-func (f *Folder) expandUIDL(format string, m *Message) (string, bool) {
+func (f *Folder) expandUIDL(format string, m Message) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' {

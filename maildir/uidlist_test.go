@@ -27,7 +27,7 @@ func get(t testing.TB, s *Store, name string) string {
 }
 
 func keys(st *State) (list []string) {
-	for _, m := range st.Messages {
+	for _, m := range st.All() {
 		list = append(list, fmt.Sprint(m.UID, "=", m.Key()))
 	}
 	return list
@@ -186,13 +186,13 @@ func TestUIDListShrinks(t *testing.T) {
 		put(t, s, fmt.Sprintf("cur/%d.a:2,", i), "x\n")
 	}
 	st := look(t, f, false)
-	if err := f.Expunge(st.Messages[:150]); err != nil {
+	if err := f.Expunge(st.List()[:150]); err != nil {
 		t.Fatal(err)
 	}
 	deliver(t, s, "x\n")
 	st = look(t, f, true)
-	if n := strings.Count(get(t, s, listName), "\n"); n != 52 || len(st.Messages) != 51 || st.UIDNext != 202 {
-		t.Error(n, len(st.Messages), st.UIDNext)
+	if n := strings.Count(get(t, s, listName), "\n"); n != 52 || st.Len() != 51 || st.UIDNext != 202 {
+		t.Error(n, st.Len(), st.UIDNext)
 	}
 }
 
@@ -224,13 +224,13 @@ func TestStrangeNames(t *testing.T) {
 	put(t, s, "cur/.hidden", "x\n")
 	f := open(t, s, "INBOX")
 	st := look(t, f, true)
-	if len(st.Messages) != 5 {
+	if st.Len() != 5 {
 		t.Fatal(keys(st))
 	}
-	if err := f.Store(st.Messages, Change{Add: Draft | Flagged | Replied | Seen | Trashed, AddKeywords: []string{"k"}}); err != nil {
+	if _, err := f.Store(st.List(), Change{Add: Draft | Flagged | Replied | Seen | Trashed, AddKeywords: []string{"k"}}); err != nil {
 		t.Error(err)
 	}
-	for _, m := range st.Messages {
+	for _, m := range st.All() {
 		if strings.ContainsAny(m.Key(), "\n\r") {
 			t.Errorf("%q", m.Key())
 		}
@@ -247,17 +247,17 @@ func TestUIDL(t *testing.T) {
 	put(t, s, "cur/b:2,", "x\n")
 	f := open(t, s, "INBOX")
 	st := look(t, f, false)
-	if got := f.UIDL(st.Messages[0]); got != "000000026b0409f8" {
+	if got := f.UIDL(st.At(0)); got != "000000026b0409f8" {
 		t.Error(got)
 	}
-	if got := f.UIDL(st.Messages[1]); got != "X12.old" {
+	if got := f.UIDL(st.At(1)); got != "X12.old" {
 		t.Error(got)
 	}
 	for format, want := range map[string]string{
 		"%u.%v": "2.1795426808", "%08Xu": "00000002", "%f": "a", "%v-%u": "1795426808-2", "%m": "000000026b0409f8", "%": "000000026b0409f8", "%%%UXv": "%6B0409F8",
 	} {
 		f.head.fields = []string{"P" + format}
-		if got := f.UIDL(st.Messages[0]); got != want {
+		if got := f.UIDL(st.At(0)); got != want {
 			t.Errorf("%s: %s", format, got)
 		}
 	}

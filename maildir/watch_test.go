@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 				t.Fatal("not woken")
 			}
 		}
-		if n := len(look(t, f, true).Messages); n != 1 {
+		if n := look(t, f, true).Len(); n != 1 {
 			t.Error(n)
 		}
 		stopOther()

@@ -19,20 +19,21 @@ func (s *Session) fetch(p *parser) reply {
 		return bad(err)
 	}
 	v := s.view
-	at, err := v.choose(set, p.byUID)
+	chosen, err := v.choose(set, p.byUID)
 	if err != nil {
 		return bad(err)
 	}
 	f := s.plan(items, p.byUID)
 	var missed bool
 	var trouble error
-	for _, i := range at {
-		err := f.message(i)
+	for n := range chosen.all() {
+		err := f.message(n)
 		switch {
 		case err == nil:
 		case errors.Is(err, errTorn):
 			// Nobody can tell any more where anything ends.
-			s.Log.Error("message changed while it was sent", "user", s.name(), "folder", v.name, "msg", v.msgs[i].Key())
+			m, _ := v.at(n)
+			s.Log.Error("message changed while it was sent", "user", s.name(), "folder", v.name, "msg", m.Key())
 			p.fatal = err
 		case errors.Is(err, maildir.ErrGone), errors.Is(err, fs.ErrNotExist):
 			missed = true
@@ -73,7 +74,7 @@ type fetching struct {
 	whole  bool // … of more than the header
 	seen   bool // sets \Seen
 	flags  bool // FLAGS are asked for
-	marked []*maildir.Message
+	marked []maildir.Message
 	broken bool // the connection failed
 	out    []byte
 }
@@ -122,11 +123,11 @@ const maxHeld = 256 << 10
 // message answers for one message. What can go wrong does so before the first
 // octet is written, as long as the answer is short; later nothing but the end
 // of the conversation tells the client.
-func (f *fetching) message(i int) error {
-	m := f.v.msgs[i]
+func (f *fetching) message(n int) error {
+	m, gone := f.v.at(n)
 	var src *source
 	if f.file {
-		if f.v.gone[m.UID] {
+		if gone {
 			return maildir.ErrGone
 		}
 		var err error
@@ -136,7 +137,7 @@ func (f *fetching) message(i int) error {
 		defer src.Close()
 	}
 	marks := f.seen && m.Flags&maildir.Seen == 0
-	b := fmt.Appendf(f.out[:0], "* %d FETCH (", i+1)
+	b := fmt.Appendf(f.out[:0], "* %d FETCH (", n)
 	var pieces []piece
 	held, began := 0, false
 	send := func() error {
@@ -205,7 +206,7 @@ func (f *fetching) write(p piece) error {
 
 // item appends the answer to one item. What is long is returned as a stretch to
 // be streamed behind it.
-func (f *fetching) item(b []byte, src *source, m *maildir.Message, it fetchItem, marks bool) (_ []byte, st *stretch, err error) {
+func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, marks bool) (_ []byte, st *stretch, err error) {
 	b = append(b, it.what...)
 	if it.partial {
 		b = fmt.Appendf(b, "<%d>", it.offset)
@@ -232,13 +233,13 @@ func (f *fetching) item(b []byte, src *source, m *maildir.Message, it fetchItem,
 	return b, nil, err
 }
 
-func (f *fetching) appendFlags(b []byte, m *maildir.Message, marks bool) []byte {
+func (f *fetching) appendFlags(b []byte, m maildir.Message, marks bool) []byte {
 	flags := m.Flags
 	if marks {
 		flags |= maildir.Seen
 	}
 	b = append(b, '(')
-	b = append(b, flagString(flags, m.Keywords(), m.Recent)...)
+	b = append(b, flagString(flags, m.Keywords(), f.v.folder.Recent(m.UID))...)
 	return append(b, ')')
 }
 
@@ -248,13 +249,9 @@ func (f *fetching) markSeen() error {
 		return nil
 	}
 	c := maildir.Change{Add: maildir.Seen}
-	err := f.v.folder.Store(f.marked, c)
-	quiet := make(map[uint32]string, len(f.marked))
-	for _, m := range f.marked {
-		quiet[m.UID] = expected(m, c)
-	}
+	_, err := f.v.folder.Store(f.marked, c)
 	if err == nil {
-		f.s.tell(false, quiet)
+		f.s.tell(false, newOwn(f.marked, c))
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"io/fs"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -38,15 +39,15 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 		return s.failed(err)
 	}
 	v.state, v.keywords = now, len(now.Keywords)
-	v.arrived(now)
+	v.arrived()
 	s.view, s.state = v, selected
 
 	s.tellFlags()
-	s.untagged("%d EXISTS", len(v.msgs))
+	s.untagged("%d EXISTS", v.len())
 	s.untagged("%d RECENT", v.recent())
-	for i, m := range v.msgs {
+	for n, m := range v.all() {
 		if m.Flags&maildir.Seen == 0 {
-			s.untagged("OK [UNSEEN %d] first unseen", i+1)
+			s.untagged("OK [UNSEEN %d] first unseen", n)
 			break
 		}
 	}
@@ -235,9 +236,11 @@ func (s *Session) status(p *parser) reply {
 func (s *Session) counts(name string, items []string) (string, error) {
 	var folder *maildir.Folder
 	var state *maildir.State
-	var msgs []*maildir.Message
+	var msgs iter.Seq2[int, maildir.Message]
+	var total, recent int
 	if v := s.view; s.isSelected(name) {
-		folder, state, msgs = v.folder, v.state, v.msgs
+		folder, state, msgs = v.folder, v.state, v.all()
+		total, recent = v.len(), v.recent()
 	} else {
 		var err error
 		if folder, err = s.user.Store.OpenFolder(name); err != nil {
@@ -247,7 +250,8 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		if state, err = folder.Sync(maildir.SyncOptions{}); err != nil {
 			return "", err
 		}
-		msgs = state.Messages
+		msgs = state.All()
+		total, recent = state.Len(), folder.RecentCount(state)
 	}
 	b := []byte("* STATUS " + mailboxName(name) + " (")
 	for i, item := range items {
@@ -258,13 +262,13 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		var n int64
 		switch item {
 		case "MESSAGES":
-			n = int64(len(msgs))
+			n = int64(total)
 		case "RECENT":
-			n = count(msgs, func(m *maildir.Message) bool { return m.Recent })
+			n = int64(recent)
 		case "UNSEEN":
-			n = count(msgs, func(m *maildir.Message) bool { return m.Flags&maildir.Seen == 0 })
+			n = count(msgs, func(m maildir.Message) bool { return m.Flags&maildir.Seen == 0 })
 		case "DELETED":
-			n = count(msgs, func(m *maildir.Message) bool { return m.Flags&maildir.Trashed != 0 })
+			n = count(msgs, func(m maildir.Message) bool { return m.Flags&maildir.Trashed != 0 })
 		case "UIDNEXT":
 			n = int64(state.UIDNext)
 		case "UIDVALIDITY":
@@ -285,7 +289,7 @@ func (s *Session) counts(name string, items []string) (string, error) {
 	return string(append(b, ")\r\n"...)), nil
 }
 
-func count(msgs []*maildir.Message, is func(*maildir.Message) bool) (n int64) {
+func count(msgs iter.Seq2[int, maildir.Message], is func(maildir.Message) bool) (n int64) {
 	for _, m := range msgs {
 		if is(m) {
 			n++

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 )
@@ -93,6 +94,27 @@ func (set numSet) has(n uint32) bool {
 		return 0
 	})
 	return found
+}
+
+// all gives the numbers in a set that in returned.
+func (set numSet) all() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, s := range set {
+			for n := int(s.lo); n <= int(s.hi); n++ {
+				if !yield(n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// count is how many they are.
+func (set numSet) count() (n int) {
+	for _, s := range set {
+		n += int(s.hi-s.lo) + 1
+	}
+	return n
 }
 
 // add appends n, which is at least as large as all before it.

@@ -83,16 +83,17 @@ func (s *Session) search(p *parser) reply {
 	return ok("done")
 }
 
-// find returns the indexes of the messages that match.
+// find returns the numbers of the messages that match.
 func (s *Session) find(k key) (found []int, err error) {
-	for i, m := range s.view.msgs {
-		c := candidate{s: s, m: m, seq: uint32(i + 1), gone: s.view.gone[m.UID]}
+	for n := range s.view.every().all() {
+		m, gone := s.view.at(n)
+		c := candidate{s: s, m: m, seq: uint32(n), gone: gone}
 		yes, err := c.matches(k)
 		if err != nil {
 			return nil, err
 		}
 		if yes {
-			found = append(found, i)
+			found = append(found, n)
 		}
 		if s.ctx.Err() != nil {
 			return nil, s.ctx.Err()
@@ -103,11 +104,12 @@ func (s *Session) find(k key) (found []int, err error) {
 
 // tellFound is SEARCH (RFC 3501 §7.2.5), or ESEARCH (RFC 9051 §7.3.4).
 func (s *Session) tellFound(p *parser, found []int, extended bool, options []string) {
-	number := func(i int) uint32 {
+	number := func(n int) uint32 {
 		if p.byUID {
-			return s.view.msgs[i].UID
+			m, _ := s.view.at(n)
+			return m.UID
 		}
-		return uint32(i + 1)
+		return uint32(n)
 	}
 	if !extended {
 		b := []byte("* SEARCH")
@@ -281,7 +283,7 @@ func (q *query) numbers(p *parser, set numSet, byUID bool) key {
 		return uids(set.in(q.v.lastUID()))
 	}
 	// RFC 9051 §6.4.4: message numbers that are not there are a mistake.
-	n := uint32(len(q.v.msgs))
+	n := uint32(q.v.len())
 	set = set.in(n)
 	if set[0].lo == 0 || set[len(set)-1].hi > n {
 		q.err = errNumber
@@ -292,7 +294,7 @@ func (q *query) numbers(p *parser, set numSet, byUID bool) key {
 // A candidate is the message that is being asked for.
 type candidate struct {
 	s    *Session
-	m    *maildir.Message
+	m    maildir.Message
 	seq  uint32
 	gone bool
 	src  *source

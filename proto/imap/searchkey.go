@@ -75,8 +75,10 @@ func (f flagIs) match(c *candidate) (bool, error) { return c.m.Flags&f.flag != 0
 
 type recent bool
 
-func (recent) cost() cost                         { return free }
-func (r recent) match(c *candidate) (bool, error) { return c.m.Recent == bool(r), nil }
+func (recent) cost() cost { return free }
+func (r recent) match(c *candidate) (bool, error) {
+	return c.s.view.folder.Recent(c.m.UID) == bool(r), nil
+}
 
 type keyword struct {
 	name string

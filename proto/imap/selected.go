@@ -16,7 +16,7 @@ func (s *Session) closeBox(p *parser) reply {
 	v := s.view
 	var err error
 	if !v.readOnly {
-		err = v.folder.Expunge(v.deleted(nil))
+		err = v.folder.Expunge(v.deleted(v.every()))
 	}
 	v.close()
 	s.view, s.state = nil, authenticated
@@ -36,23 +36,23 @@ func (s *Session) unselect(p *parser) reply {
 	return ok("closed")
 }
 
-// deleted are the messages marked \Deleted, as far as the client knows: of
-// those at the given indexes, or of all for nil.
-func (v *view) deleted(at []int) (msgs []*maildir.Message) {
-	if at == nil {
-		for _, m := range v.msgs {
-			if m.Flags&maildir.Trashed != 0 && !v.gone[m.UID] {
-				msgs = append(msgs, m)
-			}
-		}
-		return msgs
-	}
-	for _, m := range v.messages(at) {
-		if m.Flags&maildir.Trashed != 0 {
+// deleted are the messages marked \Deleted, as far as the client knows, among
+// those with the given numbers.
+func (v *view) deleted(set numSet) (msgs []maildir.Message) {
+	for n := range set.all() {
+		if m, gone := v.at(n); !gone && m.Flags&maildir.Trashed != 0 {
 			msgs = append(msgs, m)
 		}
 	}
 	return msgs
+}
+
+// every is the set of all message numbers.
+func (v *view) every() numSet {
+	if v.len() == 0 {
+		return nil
+	}
+	return numSet{{1, uint32(v.len())}}
 }
 
 func readOnly() reply { return no("READ-ONLY", "selected read-only") }
@@ -60,15 +60,11 @@ func readOnly() reply { return no("READ-ONLY", "selected read-only") }
 // expunge = "EXPUNGE" / "UID" SP "EXPUNGE" SP sequence-set   (RFC 9051 §6.4.3,
 // §6.4.9). The responses come with the news behind every command.
 func (s *Session) expunge(p *parser) reply {
-	var at []int
+	set := s.view.every()
 	if p.byUID {
 		p.sp()
-		set := p.numSet()
-		if p.err == nil {
-			at, _ = s.view.choose(set, true)
-			if at == nil {
-				at = []int{}
-			}
+		if set = p.numSet(); p.err == nil {
+			set, _ = s.view.choose(set, true)
 		}
 	}
 	if err := p.end(); err != nil {
@@ -77,7 +73,7 @@ func (s *Session) expunge(p *parser) reply {
 	if s.view.readOnly {
 		return readOnly()
 	}
-	if err := s.view.folder.Expunge(s.view.deleted(at)); err != nil {
+	if err := s.view.folder.Expunge(s.view.deleted(set)); err != nil {
 		return s.failed(err)
 	}
 	return ok("done")
@@ -98,7 +94,7 @@ func (s *Session) transfer(p *parser, away bool) reply {
 		return bad(err)
 	}
 	v := s.view
-	at, err := v.choose(set, p.byUID)
+	chosen, err := v.choose(set, p.byUID)
 	if err != nil {
 		return bad(err)
 	}
@@ -113,9 +109,9 @@ func (s *Session) transfer(p *parser, away bool) reply {
 	if _, err := to.Sync(maildir.SyncOptions{}); err != nil {
 		return s.failedTo(err)
 	}
-	msgs := v.messages(at)
+	msgs := v.messages(chosen)
 	if len(msgs) == 0 {
-		if len(at) > 0 {
+		if len(chosen) > 0 {
 			return no("EXPUNGEISSUED", "these messages are gone")
 		}
 		return ok("nothing to do")

@@ -42,7 +42,7 @@ type memo struct {
 }
 
 // source opens m and reads of its structure what is needed.
-func (s *Session) source(folder *maildir.Folder, m *maildir.Message, tree, whole bool) (*source, error) {
+func (s *Session) source(folder *maildir.Folder, m maildir.Message, tree, whole bool) (*source, error) {
 	file, err := folder.Reader(m)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *Session) source(folder *maildir.Folder, m *maildir.Message, tree, whole
 
 type statter interface{ Stat() (fs.FileInfo, error) }
 
-func (s *Session) prepare(src *source, file statter, m *maildir.Message, tree, whole bool) error {
+func (s *Session) prepare(src *source, file statter, m maildir.Message, tree, whole bool) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err

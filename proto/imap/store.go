@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -41,7 +42,7 @@ func (s *Session) storeFlag(p *parser) reply {
 		return bad(err)
 	}
 	v := s.view
-	at, err := v.choose(set, p.byUID)
+	chosen, err := v.choose(set, p.byUID)
 	if err != nil {
 		return bad(err)
 	}
@@ -49,13 +50,13 @@ func (s *Session) storeFlag(p *parser) reply {
 		return readOnly()
 	}
 	change := newChange(sign, names)
-	msgs := v.messages(at)
+	msgs := v.messages(chosen)
 	if len(msgs) > 0 {
-		if err := v.folder.Store(msgs, change); err != nil {
+		if _, err := v.folder.Store(msgs, change); err != nil {
 			return s.failed(err)
 		}
 	}
-	return s.stored(p, at, msgs, change, silent)
+	return s.stored(p, msgs, chosen.count(), change, silent)
 }
 
 func newChange(sign byte, names []string) maildir.Change {
@@ -71,63 +72,94 @@ func newChange(sign byte, names []string) maildir.Change {
 
 // stored tells the flags that the messages have now: all of them, or with
 // silent only those that differ from what this change alone would have made.
-func (s *Session) stored(p *parser, at []int, msgs []*maildir.Message, change maildir.Change, silent bool) reply {
+// asked is how many the client named.
+func (s *Session) stored(p *parser, msgs []maildir.Message, asked int, change maildir.Change, silent bool) reply {
 	v := s.view
-	quiet := make(map[uint32]string, len(msgs))
-	for _, m := range msgs {
-		quiet[m.UID] = expected(m, change)
-	}
-	chosen := make([]uint32, len(at))
-	for k, i := range at {
-		chosen[k] = v.msgs[i].UID
-	}
 	if !silent {
 		// All of them are told below, whether or not they changed.
-		before := v.msgs
-		v.msgs = slices.Clone(v.msgs)
 		now, err := v.look()
 		if err != nil {
-			v.msgs = before
 			return s.failed(err)
 		}
 		if now.UIDValidity == v.state.UIDValidity {
+			named := newOwn(msgs, change)
 			changed := v.merge(now)
 			s.tellKeywords()
 			for _, uid := range changed {
-				if _, ok := quiet[uid]; !ok {
+				if !named.has(uid) {
 					s.tellOne(uid, p.byUID)
 				}
 			}
-			for _, uid := range chosen {
-				s.tellOne(uid, p.byUID)
+			for _, m := range msgs {
+				s.tellOne(m.UID, p.byUID)
 			}
 		}
 	} else {
-		s.tell(p.byUID, quiet)
+		s.tell(p.byUID, newOwn(msgs, change))
 	}
-	for _, uid := range chosen {
-		if _, there := v.at(uid); !there || v.gone[uid] {
-			return no("EXPUNGEISSUED", "some of the messages are gone")
+	left := 0
+	for _, m := range msgs {
+		n, there := v.number(m.UID)
+		if there {
+			_, gone := v.at(n)
+			there = !gone
 		}
+		if there {
+			left++
+		}
+	}
+	if left < asked {
+		return no("EXPUNGEISSUED", "some of the messages are gone")
 	}
 	return ok("done")
 }
 
 func (s *Session) tellOne(uid uint32, byUID bool) {
 	v := s.view
-	i, ok := v.at(uid)
-	if !ok || v.gone[uid] {
+	n, ok := v.number(uid)
+	if !ok {
 		return
 	}
-	if byUID {
-		s.untagged("%d FETCH (UID %d FLAGS (%s))", i+1, uid, v.flags(v.msgs[i]))
-		return
+	m, gone := v.at(n)
+	switch {
+	case gone:
+	case byUID:
+		s.untagged("%d FETCH (UID %d FLAGS (%s))", n, uid, v.flags(m))
+	default:
+		s.untagged("%d FETCH (FLAGS (%s))", n, v.flags(m))
 	}
-	s.untagged("%d FETCH (FLAGS (%s))", i+1, v.flags(v.msgs[i]))
+}
+
+// own is a change of flags that the client made itself, of these messages as
+// they were before.
+type own struct {
+	msgs   []maildir.Message // UIDs rising
+	change maildir.Change
+}
+
+func newOwn(msgs []maildir.Message, c maildir.Change) *own { return &own{msgs, c} }
+
+func (o *own) find(uid uint32) (int, bool) {
+	return slices.BinarySearchFunc(o.msgs, uid, func(m maildir.Message, uid uint32) int { return cmp.Compare(m.UID, uid) })
+}
+
+func (o *own) has(uid uint32) bool {
+	_, ok := o.find(uid)
+	return ok
+}
+
+// made says whether m has the flags that the change alone would have made: the
+// client knows them. A nil own has made none.
+func (o *own) made(m maildir.Message) bool {
+	if o == nil {
+		return false
+	}
+	i, ok := o.find(m.UID)
+	return ok && expected(o.msgs[i], o.change) == flagKey(m.Flags, m.Keywords())
 }
 
 // expected are the flags that m has after change, if nobody else touches it.
-func expected(m *maildir.Message, c maildir.Change) string {
+func expected(m maildir.Message, c maildir.Change) string {
 	flags, keywords := m.Flags, slices.Clone(m.Keywords())
 	if c.Replace {
 		flags, keywords = 0, nil

@@ -1,26 +1,35 @@
 package imap
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 
 	"pennypost/maildir"
 )
 
-// A view is the selected mailbox as the client knows it: the messages in the
-// order of their numbers, with the flags that were last told. The disk may be
-// ahead of it (RFC 9051 §5.2).
+// A view is the selected mailbox as the client knows it: a picture of the disk
+// that all sessions share, and what differs from it. The disk may be ahead of
+// it (RFC 9051 §5.2).
 type view struct {
 	name     string
 	folder   *maildir.Folder
 	readOnly bool
-	state    *maildir.State // of the disk, as msgs knows it
-	msgs     []*maildir.Message
-	gone     map[uint32]bool // UIDs in msgs that are no longer there, still to be told
-	top      uint32          // largest UID that was ever told
-	keywords int             // of state.Keywords, told in FLAGS
+	state    *maildir.State // of the disk, as the client was told
+	top      uint32         // largest UID that was ever told; what lies above in state has no number yet
+	known    int            // messages in state up to top
+	late     []uint32       // UIDs of those among them that came too late for a number, rising
+	gone     []missing      // messages with a number that are no longer in state, rising
+	keywords int            // of state.Keywords, told in FLAGS
+}
+
+// A missing message was removed, and the client has not been told yet.
+type missing struct {
+	maildir.Message
+	number int
 }
 
 func (v *view) close() { v.folder.Close() }
@@ -30,76 +39,110 @@ func (v *view) look() (*maildir.State, error) {
 	return v.folder.Sync(maildir.SyncOptions{Claim: !v.readOnly})
 }
 
+// len is the number of messages, as EXISTS tells it.
+func (v *view) len() int { return v.known - len(v.late) + len(v.gone) }
+
 // recent counts the messages that are \Recent here (RFC 3501 §2.3.2).
-func (v *view) recent() (n int) {
-	for _, m := range v.msgs {
-		if m.Recent {
+func (v *view) recent() int {
+	n := v.folder.RecentCount(v.state)
+	for _, m := range v.state.From(v.known) {
+		if v.folder.Recent(m.UID) {
+			n--
+		}
+	}
+	for _, m := range v.gone {
+		if v.folder.Recent(m.UID) {
 			n++
 		}
 	}
 	return n
 }
 
-// at finds the message with a UID: its index in msgs.
-func (v *view) at(uid uint32) (int, bool) {
-	return slices.BinarySearchFunc(v.msgs, uid, func(m *maildir.Message, uid uint32) int {
-		switch {
-		case m.UID < uid:
-			return -1
-		case m.UID > uid:
-			return 1
+// at gives the message with a number from 1 to len, and whether it is gone.
+func (v *view) at(number int) (m maildir.Message, gone bool) {
+	k, gone := slices.BinarySearchFunc(v.gone, number, func(m missing, number int) int { return m.number - number })
+	if gone {
+		return v.gone[k].Message, true
+	}
+	i := number - 1 - k
+	for _, uid := range v.late {
+		if j, _ := v.state.Find(uid); j <= i {
+			i++
 		}
-		return 0
-	})
+	}
+	return v.state.At(i), false
+}
+
+// number finds the message with a UID, or the number that it would have.
+func (v *view) number(uid uint32) (int, bool) {
+	k, found := slices.BinarySearchFunc(v.gone, uid, func(m missing, uid uint32) int { return cmp.Compare(m.UID, uid) })
+	if found {
+		return v.gone[k].number, true
+	}
+	i, found := v.state.Find(uid)
+	if uid > v.top {
+		return v.len() + 1, false
+	}
+	l, late := slices.BinarySearch(v.late, uid)
+	return i - l + k + 1, found && !late
+}
+
+// all gives each message with its number.
+func (v *view) all() iter.Seq2[int, maildir.Message] {
+	return func(yield func(int, maildir.Message) bool) {
+		for n := 1; n <= v.len(); n++ {
+			if m, _ := v.at(n); !yield(n, m) {
+				return
+			}
+		}
+	}
 }
 
 var errNumber = errors.New("no such message number")
 
-// choose returns the indexes in msgs of the messages in set, rising. UIDs that
-// are not there are passed over (RFC 9051 §6.4.9); message numbers that are
-// not there are a mistake (RFC 9051 §9, seq-number).
-func (v *view) choose(set numSet, byUID bool) ([]int, error) {
+// choose returns the numbers of the messages in set. UIDs that are not there
+// are passed over (RFC 9051 §6.4.9); message numbers that are not there are a
+// mistake (RFC 9051 §9, seq-number).
+func (v *view) choose(set numSet, byUID bool) (numSet, error) {
+	n := uint32(v.len())
 	if !byUID {
-		set = set.in(uint32(len(v.msgs)))
-		if len(set) == 0 || set[0].lo == 0 || uint64(set[len(set)-1].hi) > uint64(len(v.msgs)) {
+		set = set.in(n)
+		if len(set) == 0 || set[0].lo == 0 || set[len(set)-1].hi > n {
 			return nil, errNumber
 		}
-	} else {
-		set = set.in(v.lastUID())
+		return set, nil
 	}
-	var at []int
+	set = set.in(v.lastUID())
+	chosen := set[:0]
 	for _, r := range set {
-		i, end := int(r.lo)-1, int(r.hi)
-		if byUID {
-			i, _ = v.at(r.lo)
-			var found bool
-			if end, found = v.at(r.hi); found {
-				end++
-			}
+		lo, _ := v.number(r.lo)
+		hi, found := v.number(r.hi)
+		if !found {
+			hi--
 		}
-		at = slices.Grow(at, end-i)
-		for ; i < end; i++ {
-			at = append(at, i)
+		if lo <= hi {
+			chosen = append(chosen, span{uint32(lo), uint32(hi)})
 		}
 	}
-	return at, nil
+	return chosen, nil
 }
 
 // lastUID is what "*" stands for among UIDs.
 func (v *view) lastUID() uint32 {
-	if n := len(v.msgs); n > 0 {
-		return v.msgs[n-1].UID
+	if n := v.len(); n > 0 {
+		m, _ := v.at(n)
+		return m.UID
 	}
 	return v.state.UIDNext
 }
 
-// messages are those at the given indexes that are still there, as far as is
+// messages are those with the given numbers that are still there, as far as is
 // known.
-func (v *view) messages(at []int) []*maildir.Message {
-	out := make([]*maildir.Message, 0, len(at))
-	for _, i := range at {
-		if !v.gone[v.msgs[i].UID] {
-			out = append(out, v.msgs[i])
+func (v *view) messages(set numSet) []maildir.Message {
+	out := make([]maildir.Message, 0, set.count())
+	for n := range set.all() {
+		if m, gone := v.at(n); !gone {
+			out = append(out, m)
 		}
 	}
 	return out
@@ -109,9 +152,9 @@ func (v *view) messages(at []int) []*maildir.Message {
 // if expunge says that message numbers may change now, new messages, flags.
 func (s *Session) news(expunge bool) { s.tell(expunge, nil) }
 
-// tell is news; quiet, unless nil, holds by UID the flags (see flagKey)
-// that the client gave with a command of its own (RFC 9051 §6.4.6).
-func (s *Session) tell(expunge bool, quiet map[uint32]string) {
+// tell is news; quiet, unless nil, knows the flags that the client gave with a
+// command of its own (RFC 9051 §6.4.6).
+func (s *Session) tell(expunge bool, quiet *own) {
 	v := s.view
 	now, err := v.look()
 	switch {
@@ -130,86 +173,78 @@ func (s *Session) tell(expunge bool, quiet map[uint32]string) {
 	}
 	changed := v.merge(now)
 	s.tellKeywords()
-	if expunge && len(v.gone) > 0 {
+	if expunge {
 		s.tellExpunged()
-		changed = slices.DeleteFunc(changed, func(uid uint32) bool { _, there := v.at(uid); return !there })
 	}
-	if n := v.arrived(now); n > 0 {
-		s.untagged("%d EXISTS", len(v.msgs))
+	if n := v.arrived(); n > 0 {
+		s.untagged("%d EXISTS", v.len())
 		s.untagged("%d RECENT", v.recent())
 	}
 	for _, uid := range changed {
-		i, _ := v.at(uid)
-		m := v.msgs[i]
-		if known, ok := quiet[uid]; ok && known == flagKey(m.Flags, m.Keywords()) {
+		n, known := v.number(uid)
+		if !known {
 			continue
 		}
-		s.untagged("%d FETCH (UID %d FLAGS (%s))", i+1, uid, v.flags(m))
+		if m, _ := v.at(n); !quiet.made(m) {
+			s.untagged("%d FETCH (UID %d FLAGS (%s))", n, uid, v.flags(m))
+		}
 	}
 }
 
 // merge brings the messages the client knows up to now: v.gone are those that
 // are no longer there, changed the UIDs of those with other flags.
 func (v *view) merge(now *maildir.State) (changed []uint32) {
-	j := 0
-	for i, m := range v.msgs {
-		for j < len(now.Messages) && now.Messages[j].UID < m.UID {
-			j++ // came back after its removal was told: it has no number
-		}
-		if j == len(now.Messages) || now.Messages[j].UID != m.UID {
-			if v.gone == nil {
-				v.gone = map[uint32]bool{}
-			}
-			v.gone[m.UID] = true
-			continue
-		}
-		n := now.Messages[j]
-		delete(v.gone, m.UID)
-		if n != m {
-			if n.Flags != m.Flags || !slices.Equal(n.Keywords(), m.Keywords()) || n.Recent != m.Recent {
-				changed = append(changed, m.UID)
-			}
-			v.msgs[i] = n
+	d := now.Since(v.state)
+	var gone []missing
+	for _, uid := range d.Gone {
+		if n, ok := v.number(uid); ok { // the number it has is the number it keeps, until its removal is told
+			m, _ := v.at(n)
+			gone = append(gone, missing{m, n})
 		}
 	}
+	for _, uid := range d.Gone {
+		if i, ok := slices.BinarySearch(v.late, uid); ok {
+			v.late = slices.Delete(v.late, i, i+1)
+		}
+	}
+	for _, uid := range d.Late {
+		if uid > v.top {
+			continue
+		}
+		byUID := func(m missing, uid uint32) int { return cmp.Compare(m.UID, uid) }
+		if i, ok := slices.BinarySearchFunc(v.gone, uid, byUID); ok { // it has come back in time
+			v.gone = slices.Delete(v.gone, i, i+1)
+		} else if i, ok := slices.BinarySearch(v.late, uid); !ok {
+			v.late = slices.Insert(v.late, i, uid)
+		}
+	}
+	if len(gone) > 0 {
+		v.gone = append(v.gone, gone...)
+		slices.SortFunc(v.gone, func(a, b missing) int { return cmp.Compare(a.UID, b.UID) })
+	}
 	v.state = now
-	return changed
+	v.known, _ = now.Find(v.top + 1)
+	return d.Changed
 }
 
 // arrived takes over the messages that came after all the client knows, and
 // counts them.
-func (v *view) arrived(now *maildir.State) int {
-	i, _ := slices.BinarySearchFunc(now.Messages, v.top+1, func(m *maildir.Message, uid uint32) int {
-		switch {
-		case m.UID < uid:
-			return -1
-		case m.UID > uid:
-			return 1
-		}
-		return 0
-	})
-	fresh := now.Messages[i:]
-	if len(fresh) > 0 {
-		v.msgs = append(v.msgs, fresh...)
-		v.top = fresh[len(fresh)-1].UID
+func (v *view) arrived() int {
+	n := v.state.Len() - v.known
+	if n > 0 {
+		v.known += n
+		v.top = v.state.At(v.known - 1).UID
 	}
-	return len(fresh)
+	return n
 }
 
 // tellExpunged says which messages are gone, from the first to the last, each
 // number as it is after those before it (RFC 9051 §7.5.1).
 func (s *Session) tellExpunged() {
-	v := s.view
-	kept := v.msgs[:0]
-	for _, m := range v.msgs {
-		if v.gone[m.UID] {
-			s.untagged("%d EXPUNGE", len(kept)+1)
-			continue
-		}
-		kept = append(kept, m)
+	for k, m := range s.view.gone {
+		s.untagged("%d EXPUNGE", m.number-k)
 	}
-	clear(v.msgs[len(kept):])
-	v.msgs, v.gone = kept, nil
+	s.view.gone = nil
 }
 
 // tellKeywords says which flags are in use, when there are new ones (RFC 9051
@@ -254,7 +289,9 @@ var flagNames = []struct {
 }
 
 // flags are those of m, as FETCH gives them.
-func (v *view) flags(m *maildir.Message) string { return flagString(m.Flags, m.Keywords(), m.Recent) }
+func (v *view) flags(m maildir.Message) string {
+	return flagString(m.Flags, m.Keywords(), v.folder.Recent(m.UID))
+}
 
 func flagString(flags maildir.Flags, keywords []string, recent bool) string {
 	var b []byte

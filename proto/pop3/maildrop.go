@@ -13,7 +13,7 @@ import (
 
 // A message is one of the maildrop, numbered by its place there.
 type message struct {
-	*maildir.Message
+	maildir.Message
 	size    int64 // octets as sent, line ends as CRLF, the last one too, dots not stuffed
 	deleted bool  // marked, still on disk
 	read    bool  // retrieved whole
@@ -26,8 +26,8 @@ func (s *Session) count(folder *maildir.Folder) error {
 	if err != nil {
 		return err
 	}
-	s.drop = make([]message, 0, len(state.Messages))
-	for _, m := range state.Messages {
+	s.drop = make([]message, 0, state.Len())
+	for _, m := range state.All() {
 		size, err := folder.Size(m)
 		if err == nil {
 			s.drop = append(s.drop, message{Message: m, size: size + folder.Lacking(m)})
@@ -170,7 +170,7 @@ func (s *Session) rset(string) reply {
 // update removes what is marked, durably (RFC 1939 §6). One that somebody else
 // has removed before is removed, too.
 func (s *Session) update() error {
-	var doomed []*maildir.Message
+	var doomed []maildir.Message
 	for i := range s.drop {
 		if s.drop[i].deleted {
 			doomed = append(doomed, s.drop[i].Message)
@@ -185,7 +185,7 @@ func (s *Session) update() error {
 	}
 	var errs []error
 	for _, m := range doomed { // one that cannot be removed shall not keep the others
-		if err := s.folder.Expunge([]*maildir.Message{m}); err != nil {
+		if err := s.folder.Expunge([]maildir.Message{m}); err != nil {
 			errs = append(errs, err)
 		} else {
 			s.gone++
@@ -198,7 +198,7 @@ func (s *Session) update() error {
 // over IMAP or on this host. That it is done at the end, at once for all, costs
 // a client nothing that only comes to download.
 func (s *Session) markSeen() {
-	var seen []*maildir.Message
+	var seen []maildir.Message
 	for i := range s.drop {
 		if m := &s.drop[i]; m.read && m.Flags&maildir.Seen == 0 && !(m.deleted && s.gone > 0) {
 			seen = append(seen, m.Message)
@@ -207,7 +207,7 @@ func (s *Session) markSeen() {
 	if len(seen) == 0 {
 		return
 	}
-	if err := s.folder.Store(seen, maildir.Change{Add: maildir.Seen}); err != nil {
+	if _, err := s.folder.Store(seen, maildir.Change{Add: maildir.Seen}); err != nil {
 		s.Log.Warn("flags not stored", "user", s.named, "err", err)
 	}
 }
