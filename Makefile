@@ -4,7 +4,7 @@
 # make check              all a change has to pass; installs what it needs
 # make fuzz [FUZZTIME=1m] every fuzz target for a while
 # make interop            against the real curl, mutt, mbsync, Dovecot, Postfix, …
-# make bench              benchmarks
+# make bench              imapd beside Dovecot, then the packages' benchmarks
 # make install DESTDIR= PREFIX=/usr/local
 
 PREFIX   = /usr/local
@@ -13,6 +13,7 @@ TAGS     = urfave_cli_no_docs,urfave_cli_no_suggest
 VERSION := $(if $(wildcard .git),$(shell git describe --tags --always 2>/dev/null))
 LDFLAGS  = -s -w $(if $(VERSION),-X pennypost/cmd/internal/version.version=$(VERSION))
 FUZZTIME = 1m
+BENCHSIZES = 1000,10000,100000
 TOOL     = $(GO) tool -modfile scripts/tools/go.mod
 
 # The caller's own flags stay. VERSION says which tree it is; Go need not ask
@@ -56,7 +57,8 @@ race:
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
-bench:
+bench: all
+	$(GO) run ./scripts/bench -sizes $(BENCHSIZES)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 interop: all

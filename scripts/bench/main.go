@@ -1,0 +1,230 @@
+// Bench runs imapd beside Dovecot on equal Maildirs, in turns, and prints the medians of what clients
+// wait for and their ratios. Servers listen on 127.0.0.1 only. Where there is no Dovecot, or who runs it
+// is not root (Dovecot wants to be started by root), imapd runs alone.
+//
+//	go run ./scripts/bench -imapd bin/imapd -sizes 1000,10000 -rounds 5
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	imapd := flag.String("imapd", "bin/imapd", "the program to measure")
+	sizes := flag.String("sizes", "1000,10000", "messages in the mailbox, a run for each")
+	rounds := flag.Int("rounds", 5, "how often each server has its turn")
+	only := flag.String("only", "", "only what has this word in its name")
+	where := flag.String("dir", "", "where the Maildirs are made (default: a temporary directory)")
+	flag.Parse()
+
+	dir, err := os.MkdirTemp(*where, "pennypost-bench")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := run(dir, *imapd, *sizes, *rounds, *only); err != nil {
+		os.RemoveAll(dir)
+		log.Fatal(err)
+	}
+}
+
+func run(dir, imapd, sizes string, rounds int, only string) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	servers, err := begin(dir, imapd)
+	for _, s := range servers {
+		defer s.stop()
+	}
+	if err != nil {
+		return err
+	}
+	for size := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return fmt.Errorf("-sizes %s: %w", sizes, err)
+		}
+		if err := compare(servers, dir, n, rounds, only); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare measures all that is to be measured on mailboxes of n messages.
+func compare(servers []*server, dir string, n, rounds int, only string) error {
+	user := fmt.Sprintf("u%d", n)
+	if err := fill(filepath.Join(dir, servers[0].name, user), n); err != nil {
+		return err
+	}
+	for _, s := range servers[1:] { // messages never change: links are as good as copies
+		if err := link(filepath.Join(dir, servers[0].name, user), filepath.Join(dir, s.name, user)); err != nil {
+			return err
+		}
+	}
+	time.Sleep(2500 * time.Millisecond) // until no server thinks of the Maildir as just changed
+	took := map[string]map[string][]time.Duration{}
+	for range rounds {
+		for _, s := range servers {
+			box := &mailbox{server: s, user: user, path: filepath.Join(dir, s.name, user), n: n}
+			for _, m := range measures {
+				if !strings.Contains(m.name, only) {
+					continue
+				}
+				d, err := box.take(m)
+				if err != nil {
+					return fmt.Errorf("%s, %s, %d messages: %w", s.name, m.name, n, err)
+				}
+				if took[m.name] == nil {
+					took[m.name] = map[string][]time.Duration{}
+				}
+				took[m.name][s.name] = append(took[m.name][s.name], d)
+			}
+		}
+	}
+	report(servers, took, n)
+	return nil
+}
+
+// report prints a line for each measure: medians, and how many times faster we are.
+func report(servers []*server, took map[string]map[string][]time.Duration, n int) {
+	fmt.Printf("\n%d messages%*s", n, 44-len(strconv.Itoa(n)), "")
+	for _, s := range servers {
+		fmt.Printf("%14s", s.name)
+	}
+	if len(servers) > 1 {
+		fmt.Printf("%10s", "ratio")
+	}
+	fmt.Println()
+	for _, m := range measures {
+		if took[m.name] == nil {
+			continue
+		}
+		fmt.Printf("%-53s", m.name)
+		var medians []time.Duration
+		for _, s := range servers {
+			d := took[m.name][s.name]
+			slices.Sort(d)
+			medians = append(medians, d[len(d)/2])
+			fmt.Printf("%14s", d[len(d)/2].Round(time.Microsecond))
+		}
+		if len(medians) > 1 {
+			fmt.Printf("%10.1f", float64(medians[1])/float64(medians[0]))
+		}
+		fmt.Println()
+	}
+}
+
+// fill makes a Maildir of n generated messages, a few of them with attachments, a day old.
+func fill(path string, n int) error {
+	for _, sub := range []string{"tmp", "new", "cur"} {
+		if err := os.MkdirAll(filepath.Join(path, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	flags := []string{"", "S", "S", "S", "RS", "FS"}
+	when := time.Now().Add(-24*time.Hour - time.Duration(n)*time.Second)
+	for i := range n {
+		text := letter(i)
+		date := when.Add(time.Duration(i) * time.Second)
+		name := fmt.Sprintf("%d.M%06dP7.host,S=%d,W=%d:2,%s", date.Unix(), i%1e6, len(text), len(text)+strings.Count(text, "\n"), flags[i%len(flags)])
+		file := filepath.Join(path, "cur", name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
+		if err := os.Chtimes(file, date, date); err != nil {
+			return err
+		}
+	}
+	for i := range 100 {
+		for _, sub := range []string{"tmp", "new", "cur"} {
+			if err := os.MkdirAll(filepath.Join(path, fmt.Sprintf(".Folder%d", i), sub), 0o755); err != nil {
+				return err
+			}
+		}
+		name := fmt.Sprintf("%d.M1P7.host:2,S", when.Unix())
+		if err := os.WriteFile(filepath.Join(path, fmt.Sprintf(".Folder%d", i), "cur", name), []byte(letter(i)), 0o644); err != nil {
+			return err
+		}
+	}
+	return own(path)
+}
+
+// letter writes message i as it is stored: a header as mail of today has it, and a body of one or three parts.
+func letter(i int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Return-Path: <alice%d@crepes.fr>\nReceived: from mx%d.crepes.fr (mx%d.crepes.fr [192.0.2.%d])\n\tby hamburger.edu with ESMTPS id %08x;\n\tMon, 23 Nov 2026 10:%02d:%02d +0000\n",
+		i%97, i%7, i%7, i%250, i*7919, i/60%60, i%60)
+	fmt.Fprintf(&b, "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=crepes.fr; s=mail;\n\th=from:to:subject:date; bh=%s=;\n\tb=%s\n", strings.Repeat("abcd", 10), strings.Repeat("0123456789", 17))
+	fmt.Fprintf(&b, "Message-ID: <%d.%d@crepes.fr>\nIn-Reply-To: <%d.%d@crepes.fr>\nReferences: <%d.%d@crepes.fr>\n", i, i*31, i/2, i/2*31, i/2, i/2*31)
+	fmt.Fprintf(&b, "Date: Mon, 23 Nov 2026 10:%02d:%02d +0100\nFrom: \"Alice Dupont %d\" <alice%d@crepes.fr>\nTo: Bob <bob@hamburger.edu>, carol%d@hamburger.edu\nCc: \"The list\" <list%d@example.org>\nSubject: =?utf-8?q?Re:_Cr=C3=AApes_et_p=C3=A2tes?= number %d\nMIME-Version: 1.0\n",
+		i/60%60, i%60, i%97, i%97, i%13, i%5, i%1000)
+	body := strings.Repeat(fmt.Sprintf("Line of text number %d, long enough to look like what people write.\n", i), 20+i%30)
+	if i%4 != 0 {
+		fmt.Fprintf(&b, "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n%s", body)
+		return b.String()
+	}
+	base64 := strings.Repeat(strings.Repeat("QUJDRA==", 9)+"\n", 40+i%40)
+	fmt.Fprintf(&b, "Content-Type: multipart/mixed; boundary=\"=_%d\"\n\n--=_%d\nContent-Type: text/plain; charset=utf-8\n\n%s\n--=_%d\nContent-Type: text/html; charset=utf-8\n\n<p>%s</p>\n--=_%d\nContent-Type: image/jpeg; name=\"crepe.jpg\"\nContent-Disposition: attachment; filename=\"crepe.jpg\"\nContent-Transfer-Encoding: base64\n\n%s\n--=_%d--\n",
+		i, i, body, i, body, i, base64, i)
+	return b.String()
+}
+
+// link makes a tree of the same files.
+func link(from, to string) error {
+	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		return os.Link(path, filepath.Join(to, rel))
+	})
+	if err != nil {
+		return err
+	}
+	return own(to)
+}
+
+// own gives a tree to the user the servers work as.
+func own(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return filepath.WalkDir(path, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, nobody, nobody)
+	})
+}
+
+// forget removes every index that a server has made, so that the next SELECT is the first ever.
+func forget(path string) error {
+	for _, pattern := range []string{"dovecot*", "pennypost-*", ".*/dovecot*", ".*/pennypost-*"} {
+		found, err := filepath.Glob(filepath.Join(path, pattern))
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			if err := os.Remove(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

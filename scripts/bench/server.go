@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const nobody = 65534 // the uid and gid the servers work as when we are root
+
+// A server is one of the programs compared, listening on a port of 127.0.0.1.
+type server struct {
+	name string
+	addr string
+	cmd  *exec.Cmd
+}
+
+func (s *server) stop() {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.cmd.Wait()
+}
+
+// begin starts imapd, and Dovecot where there is one. Each user's Maildir is dir/NAME/USER. What it returns is to
+// be stopped even after an error.
+func begin(dir, imapd string) ([]*server, error) {
+	ours, err := beginImapd(dir, imapd)
+	if err != nil {
+		return nil, err
+	}
+	servers := []*server{ours}
+	path, err := exec.LookPath("dovecot")
+	if err != nil || os.Geteuid() != 0 {
+		fmt.Println("without Dovecot: it is not installed, or we are not root")
+		return servers, nil
+	}
+	dovecot, err := beginDovecot(dir, path)
+	if err != nil {
+		return servers, err
+	}
+	return append(servers, dovecot), nil
+}
+
+func beginImapd(dir, imapd string) (*server, error) {
+	office := filepath.Join(dir, "office")
+	users := filepath.Join(office, "domains", "hamburger.edu", "users")
+	if err := os.MkdirAll(filepath.Dir(users), 0o755); err != nil {
+		return nil, err
+	}
+	var list strings.Builder
+	for _, n := range []int{10, 100, 1000, 10000, 100000, 1000000} {
+		fmt.Fprintf(&list, "u%d:{PLAIN}hungry::::::\n", n)
+	}
+	for name, text := range map[string]string{
+		users: list.String(), filepath.Join(office, "me"): "hamburger.edu\n",
+		filepath.Join(office, "mail"): fmt.Sprintf("mailbox %s/pennypost/%%n\nspool %s/spool\n", dir, dir),
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range []string{"pennypost", "spool"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, err
+		}
+		if err := own(filepath.Join(dir, d)); err != nil {
+			return nil, err
+		}
+	}
+	path, err := filepath.Abs(imapd)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, "--post-office", office, "--cleartext-login", "--listen", "127.0.0.1:0", "--max-per-address", "200")
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(said)
+	port := regexp.MustCompile(`msg=listening.* addr="?([^ "]+)`)
+	for lines.Scan() {
+		if m := port.FindStringSubmatch(lines.Text()); m != nil {
+			go func() {
+				for lines.Scan() {
+					if strings.Contains(lines.Text(), "level=ERROR") {
+						fmt.Println(lines.Text())
+					}
+				}
+			}()
+			return &server{"pennypost", m[1], cmd}, nil
+		}
+	}
+	return nil, errors.New("imapd does not listen")
+}
+
+func beginDovecot(dir, path string) (*server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	run := filepath.Join(dir, "run")
+	for _, d := range []string{"run", "dovecot"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := own(filepath.Join(dir, "dovecot")); err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf(`base_dir = %[1]s
+state_dir = %[1]s
+log_path = %[2]s/dovecot.log
+protocols = imap
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+default_internal_user = dovecot
+default_login_user = dovenull
+first_valid_uid = 1
+mail_location = maildir:%[2]s/dovecot/%%n
+mail_max_userip_connections = 200
+passdb {
+  driver = static
+  args = password=hungry
+}
+userdb {
+  driver = static
+  args = uid=%[3]d gid=%[3]d home=%[2]s/dovecot/%%n
+}
+service imap-login {
+  service_count = 0
+  inet_listener imap {
+    port = %[4]s
+  }
+  inet_listener imaps {
+    port = 0
+  }
+}
+`, run, dir, nobody, port)
+	file := filepath.Join(dir, "dovecot.conf")
+	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, "-F", "-c", file)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &server{"dovecot", addr, cmd}
+	for range 100 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return s, nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.stop()
+	return nil, errors.New("dovecot does not listen")
+}
