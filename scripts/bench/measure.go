@@ -110,10 +110,7 @@ func (c *client) do(command string, literal ...string) error {
 func (c *client) each(see func(line []byte), command string, literal ...string) error {
 	c.tag++
 	tag := "a" + strconv.Itoa(c.tag) + " "
-	text := tag + command + "\r\n"
-	for _, l := range literal {
-		text += l + "\r\n"
-	}
+	text := strings.Join(append([]string{tag + command}, literal...), "\r\n") + "\r\n"
 	if _, err := io.WriteString(c, text); err != nil {
 		return err
 	}
