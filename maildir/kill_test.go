@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		victim(path)
 		return
 	}
+	if spec := os.Getenv(soakEnv); spec != "" {
+		soakWorker(spec)
+		return
+	}
 	os.Exit(m.Run())
 }
 
