@@ -300,26 +300,19 @@ func (t *transfer) one(m Message) error {
 // name makes the base name in the target: a new one, with sizes that are right.
 func (t *transfer) name(m Message, path string) (string, error) {
 	var st unix.Stat_t
-	if err := statat(t.from.dir.fd, path, &st); err != nil {
+	err := statat(t.from.dir.fd, path, &st)
+	if err != nil {
 		return "", err
 	}
-	w, lacks := t.from.namedSize(m, st.Size), lackingByName(m.base)
-	if c, ok := t.from.sizes[m.UID]; ok {
-		w, lacks = c.octets, c.lacks
-	}
-	if w < 0 {
-		file, err := t.from.open(m)
-		if err != nil {
+	c, ok := t.from.sizes[m.UID]
+	if !ok {
+		if w := t.from.namedSize(m, st.Size); w >= 0 {
+			c = counted{st.Size, w, lackingByName(m.base)}
+		} else if c, err = t.from.measure(m); err != nil {
 			return "", err
 		}
-		defer file.Close()
-		c, err := countCRLF(file)
-		if err != nil {
-			return "", err
-		}
-		w, lacks = c.octets, c.lacks
 	}
-	return sized(uniqueName(), st.Size, w, lacks), nil
+	return sized(uniqueName(), c.stored, c.octets, c.lacks), nil
 }
 
 // byCopy copies where there can be no link.
