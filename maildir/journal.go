@@ -147,11 +147,7 @@ func (j *journal) begin(src source, now stamp) (*snapshot, []record, error) {
 // decode reads the whole of a journal.
 func (j *journal) decode(src source) (*snapshot, []record, error) {
 	size := j.stamp.size
-	lead := int64(headSize + recordHead + 4)
-	if size < lead {
-		return nil, nil, fmt.Errorf("%w: %w", errNoJournal, errDamaged)
-	}
-	b, err := src.read(0, lead)
+	b, err := src.read(0, min(headSize, size))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,6 +172,9 @@ func (j *journal) decode(src source) (*snapshot, []record, error) {
 // readSnapshot reads the first record. The names get a piece of memory of their own, which lives as long as the snapshot.
 func readSnapshot(src source, size int64, before uint32) (s *snapshot, crc uint32, end int64, err error) {
 	damaged := fmt.Errorf("%w: %w", errNoJournal, errDamaged)
+	if size < headSize+recordHead+4 {
+		return nil, 0, 0, damaged
+	}
 	lead, err := src.read(headSize, recordHead+4)
 	if err != nil {
 		return nil, 0, 0, err

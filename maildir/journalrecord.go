@@ -46,6 +46,7 @@ const (
 	tagLetters  = 9
 	tagBy       = 10
 	tagInfos    = 11
+	tagAfter    = 12 // not given yet, nor are those after it
 	// 32 to 39 are kept for what undoing a change will need: the infos before it, the names and inodes of what it removed.
 )
 
