@@ -122,15 +122,23 @@ func (f *Folder) expunge(msgs []Message) error {
 		return err
 	}
 	defer lk.release()
+	count := f.root.leaving()
+	defer count.close()
+	octets, messages := int64(0), int64(0)
 	touched := [gone]bool{}
 	err = func() error {
 		defer f.ownChange()()
 		for _, m := range msgs {
 			lk.touch()
 			err := f.with(m, func(i int, path string) error {
+				n := int64(0)
+				if count != nil {
+					n, _ = f.dir.octets(path, m.base)
+				}
 				if err := f.dir.unlink(path); err != nil {
 					return err
 				}
+				octets, messages = octets+n, messages+1
 				touched[f.lines[i].dir] = true
 				f.mark(i, gone)
 				return nil
@@ -141,6 +149,7 @@ func (f *Folder) expunge(msgs []Message) error {
 		}
 		return nil
 	}()
+	count.note(-octets, -messages)
 	for dir, yes := range touched {
 		if yes {
 			if serr := f.dir.sync(sub(byte(dir))[:3]); err == nil {

@@ -39,6 +39,7 @@ type place struct {
 	mode     uint32 // of files made here
 	uid, gid int    // owner of files made here, -1: whoever we are
 	turn     *turn
+	quota    *quota // of the Maildir itself; nil in its folders
 }
 
 // openPlace opens the Maildir directory at path, relative to the directory at. With follow, path itself may be a
@@ -124,6 +125,7 @@ func (p *place) hold() *place {
 func (p *place) close() {
 	if p.users.Add(-1) == 0 {
 		p.leave()
+		p.leaveQuota()
 		unix.Close(p.fd)
 	}
 }

@@ -20,6 +20,13 @@ const victimEnv = "MAILDIR_TEST_VICTIM"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(victimEnv); path != "" {
+		if os.Getenv(victimEnv+"_DOES") == "quota" {
+			if err := quotaVictim(path); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
+		}
 		victim(path)
 		return
 	}
