@@ -145,7 +145,7 @@ func (d *dump) lead(at int64, when time.Time, modseq uint64, by string) {
 func (d *dump) snapshot(s *snapshot) {
 	d.keywords = s.keywords
 	d.lead(headSize, s.time, s.modseq, s.by)
-	fmt.Fprintf(d.out, " snapshot messages %d uidnext %d floor %d", len(s.uids), s.next, s.floor)
+	fmt.Fprintf(d.out, " snapshot messages %d uidnext %d floor %d", len(s.uids), s.next, s.removed.floor)
 	d.names(0, s.keywords)
 	d.views(&s.views)
 	d.out.WriteByte('\n')
@@ -153,13 +153,11 @@ func (d *dump) snapshot(s *snapshot) {
 		fmt.Fprintf(d.out, "  uid %d modseq %d saved %s %s\n", uid, s.modseqs[i], date(s.saved[i]),
 			d.path(nameAt(s.names, s.offsets[i]), s.table[s.wheres[i]]))
 	}
-	for _, v := range s.vanished {
+	for _, v := range s.removed.list {
 		fmt.Fprintf(d.out, "  vanished %s modseq %d\n", v.UIDRange, v.modseq)
 	}
 	for _, id := range s.ids {
-		fmt.Fprintf(d.out, " ")
-		d.ident(id)
-		d.out.WriteByte('\n')
+		fmt.Fprintf(d.out, "  uid %d emailid %s\n", id.uid, id.email)
 	}
 }
 
@@ -181,7 +179,7 @@ func (d *dump) change(at int64, r *record, payload []byte) {
 		fmt.Fprintf(d.out, " vanished uid %s", ranges(r.vanished))
 	}
 	for _, id := range r.ids {
-		d.ident(id)
+		fmt.Fprintf(d.out, " uid %d emailid %s", id.uid, id.email)
 	}
 	d.views(&r.views)
 	for a := (decoder{b: payload[changeHead:]}); len(a.b) > 0; {
@@ -196,16 +194,6 @@ func (d *dump) change(at int64, r *record, payload []byte) {
 func (d *dump) names(first int, list []string) {
 	for i, k := range list {
 		fmt.Fprintf(d.out, " keyword %d %s", first+i, visible(k))
-	}
-}
-
-func (d *dump) ident(id ident) {
-	fmt.Fprintf(d.out, " ids of uid %d", id.uid)
-	if id.email != "" {
-		fmt.Fprintf(d.out, " emailid %s", visible(id.email))
-	}
-	if id.thread != "" {
-		fmt.Fprintf(d.out, " threadid %s", visible(id.thread))
 	}
 }
 

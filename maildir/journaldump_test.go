@@ -53,7 +53,7 @@ func TestDumpJournal(t *testing.T) {
 		"2025-11-23T12:13:21.000000Z modseq 1763900001000000 by penny added uid 100 saved 1970-01-01T00:00:05Z new/17.x added",
 		" keyword 2 k1 changed uid 1,4:5 cur/*:2,ST +3 changed uid 9 cur/*:2,\n",
 		" vanished uid 4:9,1\n",
-		" ids of uid 3 emailid M1 threadid T1 new 1@2.000000003/0 since 2025-",
+		" uid 3 emailid Mca978112ca1bbdcafac2 new 1@2.000000003/0 since 2025-",
 		" uidlist 4@5.000000006/700 read 650 keywords 7@8.000000009/10\n",
 	} {
 		if !strings.Contains(text, want) {
@@ -72,7 +72,7 @@ func TestDumpJournal(t *testing.T) {
 		t.Error(err)
 	}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if n := len(lines); !strings.Contains(lines[n-3], " damaged: a record of ") || !strings.Contains(lines[n-2], " ids of uid 3") ||
+	if n := len(lines); !strings.Contains(lines[n-3], " damaged: a record of ") || !strings.Contains(lines[n-2], " uid 3 emailid M") ||
 		!strings.Contains(lines[n-1], " octets are no whole record") {
 		t.Errorf("%s", text)
 	}
