@@ -332,8 +332,8 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 	if err := unix.Fstat(fd, &st); err != nil {
 		return false, err
 	}
-	if piecemeal.size > 0 {
-		return false, readPieces(fd, each)
+	if slowly != nil {
+		return false, slowly(fd, each)
 	}
 	buf, free, err := direntBuffer(int(min(st.Size, maxDirents)) * 5 / 4)
 	if err != nil {
@@ -384,23 +384,8 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 	}
 }
 
-// piecemeal makes directories come in small pieces, slowly, as on the worst of file systems. For tests.
-var piecemeal struct {
-	size int
-	wait time.Duration
-}
-
-func readPieces(fd int, each func(name []byte)) error {
-	buf := make([]byte, piecemeal.size)
-	for {
-		n, err := getdents(fd, buf)
-		if err != nil || n == 0 {
-			return err
-		}
-		dirents(buf[:n], each)
-		time.Sleep(piecemeal.wait)
-	}
-}
+// slowly, in tests, reads a directory as the worst of file systems give it: in small pieces, with time between them.
+var slowly func(fd int, each func(name []byte)) error
 
 func getdents(fd int, buf []byte) (n int, err error) {
 	err = again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
@@ -525,7 +510,7 @@ func sameFile(aDir int, a string, bDir int, b string) bool {
 // FUSE, NFS, overlays of these) a rename may hide a file from a reading even so.
 func (p *place) steady() bool {
 	var st unix.Statfs_t
-	if piecemeal.size > 0 {
+	if slowly != nil {
 		return false
 	}
 	if again(func() error { return unix.Fstatfs(p.fd, &st) }) != nil {

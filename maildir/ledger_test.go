@@ -2,6 +2,9 @@ package maildir
 
 import (
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +21,7 @@ type ledger struct {
 	bases []baseEntry     // hash tables: a key is set once and for all
 	uids  []uidEntry
 	texts []textEntry
+	faces []textEntry
 }
 
 // A baseEntry is about one base name in one folder.
@@ -37,23 +41,29 @@ type uidEntry struct {
 	modSeq atomic.Uint64 // the highest that anybody saw
 }
 
-// A textEntry says which message a base name stands for, in all folders.
+// A textEntry says which message a base name stands for, in all folders; or which flags and keywords a message has as of
+// a MODSEQ.
 type textEntry struct{ key, text atomic.Uint64 }
 
 const (
 	ledgerStop = iota
 	ledgerFailed
-	ledgerEnd   // nanoseconds since 1970
-	ledgerSlow  // the longest look, nanoseconds
-	ledgerCount // entries of bases
-	ledgerValidity
-	ledgerOps   = 64
-	ledgerLooks = 128
-	ledgerLen   = 512
+	ledgerEnd      // nanoseconds since 1970
+	ledgerSlow     // the longest look, nanoseconds
+	ledgerCount    // entries of bases
+	ledgerFaces    // entries of faces
+	ledgerValidity = 8
+	ledgerModSeq   = 16 // of each folder, the highest that anybody saw
+	ledgerOps      = 64
+	ledgerLooks    = 128
+	ledgerLen      = 512
 )
 
+// facesPerMessage is how many changes of a message there is room for, on the average.
+const facesPerMessage = 8
+
 func ledgerSize(slots int) int {
-	return ledgerLen*8 + slots*int(unsafe.Sizeof(baseEntry{})+unsafe.Sizeof(uidEntry{})+unsafe.Sizeof(textEntry{}))
+	return ledgerLen*8 + slots*int(unsafe.Sizeof(baseEntry{})+unsafe.Sizeof(uidEntry{})+(1+facesPerMessage)*unsafe.Sizeof(textEntry{}))
 }
 
 // newLedger makes one for about so many messages, and the file that further processes find it by.
@@ -100,6 +110,8 @@ func openLedger(fd int) (*ledger, error) {
 	l.uids = unsafe.Slice((*uidEntry)(at), slots)
 	at = unsafe.Add(at, slots*int(unsafe.Sizeof(uidEntry{})))
 	l.texts = unsafe.Slice((*textEntry)(at), slots)
+	at = unsafe.Add(at, slots*int(unsafe.Sizeof(textEntry{})))
+	l.faces = unsafe.Slice((*textEntry)(at), slots*facesPerMessage)
 	return l, nil
 }
 
@@ -156,6 +168,22 @@ func (l *ledger) text(base, id string) bool {
 	e, _ := claim(l.texts, hash(base), func(e *textEntry) *atomic.Uint64 { return &e.key })
 	h := hash(id)
 	return e.text.CompareAndSwap(0, h) || e.text.Load() == h
+}
+
+// face notes which flags and keywords a message has as of a MODSEQ, and tells whether they are those that others see.
+func (l *ledger) face(folder int, m Message) bool {
+	key := hash(soakFolders[folder], strconv.FormatUint(uint64(m.UID), 10), strconv.FormatUint(m.ModSeq, 10))
+	e, fresh := claim(l.faces, key, func(e *textEntry) *atomic.Uint64 { return &e.key })
+	if fresh && l.head[ledgerFaces].Add(1) > uint64(len(l.faces))*3/4 {
+		l.head[ledgerStop].Store(1)
+	}
+	h := hash(face(m))
+	return e.text.CompareAndSwap(0, h) || e.text.Load() == h
+}
+
+// face gives the flags and keywords of a message.
+func face(m Message) string {
+	return m.Flags.String() + " " + strings.Join(slices.Sorted(slices.Values(m.Keywords())), " ")
 }
 
 func (l *ledger) stopped() bool {

@@ -38,10 +38,14 @@ func (w *worker) pick(l *lists, folder int) (path, base, info string) {
 	return filepath.Join(l.dir, name), base, name[4+len(base):]
 }
 
+// pause is for directories that are slow: a program that changes a file has read one.
+func (w *worker) pause() { time.Sleep(time.Duration(w.r.Int64N(int64(w.rest) + 1))) }
+
 // mua is a mail reader on the same Maildir, which renames, links, moves and removes.
 func (w *worker) mua() {
 	var l [3]lists
 	for w.next() {
+		w.pause()
 		at := w.folder()
 		path, base, info := w.pick(&l[at], at)
 		if path == "" {
@@ -213,6 +217,7 @@ func (w *worker) procmail() {
 func (w *worker) mbsync() {
 	var l lists
 	for w.next() {
+		w.pause()
 		at := w.wild()
 		path, base, _ := w.pick(&l, at)
 		switch op := w.r.IntN(10); {

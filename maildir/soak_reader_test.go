@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -31,6 +32,7 @@ const patience = 15 * time.Second
 func (w *worker) look(f *Folder, at int, claim bool) *State {
 	v, name := &w.views[at], soakFolders[at]
 	begun := time.Now()
+	least := w.l.head[ledgerModSeq+at].Load()
 	st, err := f.Sync(SyncOptions{Claim: claim})
 	if err != nil {
 		w.fail("%s: sync: %v", name, err)
@@ -44,9 +46,18 @@ func (w *worker) look(f *Folder, at int, claim bool) *State {
 	if all := &w.l.head[ledgerValidity+at]; !all.CompareAndSwap(0, uint64(st.UIDValidity)) && all.Load() != uint64(st.UIDValidity) {
 		w.fail("%s: UIDVALIDITY %d was %d", name, st.UIDValidity, all.Load())
 	}
+	raise(&w.l.head[ledgerModSeq+at], st.HighestModSeq)
+	if st.HighestModSeq < least {
+		w.fail("%s: HIGHESTMODSEQ %d, and somebody has seen %d before", name, st.HighestModSeq, least)
+	}
 	var old []Message
+	var d Diff
+	known := uint64(0)
 	if v.last != nil {
-		old = v.last.List()
+		old, known = v.last.List(), v.last.HighestModSeq
+		if st.HighestModSeq < known {
+			w.fail("%s: HIGHESTMODSEQ %d was %d", name, st.HighestModSeq, known)
+		}
 		if st.UIDNext < v.last.UIDNext {
 			w.fail("%s: UIDNEXT %d was %d", name, st.UIDNext, v.last.UIDNext)
 		}
@@ -64,8 +75,24 @@ func (w *worker) look(f *Folder, at int, claim bool) *State {
 			w.gone(at, old[0])
 			old = old[1:]
 		}
+		if m.ModSeq > st.HighestModSeq {
+			w.fail("%s: UID %d has MODSEQ %d, HIGHESTMODSEQ is %d", name, m.UID, m.ModSeq, st.HighestModSeq)
+		}
 		switch {
 		case len(old) > 0 && old[0].UID == m.UID:
+			if face(m) != face(old[0]) {
+				d.Changed = append(d.Changed, m.UID)
+				if strict && m.ModSeq <= known {
+					w.fail("%s: UID %d has changed from %s to %s, with MODSEQ %d not above %d", name, m.UID, face(old[0]), face(m), m.ModSeq, known)
+				}
+			}
+			if m.ModSeq < old[0].ModSeq {
+				w.fail("%s: UID %d has MODSEQ %d and had %d", name, m.UID, m.ModSeq, old[0].ModSeq)
+			}
+			if m.ModSeq != old[0].ModSeq {
+				w.say("%s: UID %d, MODSEQ %d: %s", name, m.UID, m.ModSeq, m.path())
+				w.face(at, m)
+			}
 			if old[0].Key() != m.Key() {
 				w.fail("%s: UID %d is %s, was %s", name, m.UID, m.Key(), old[0].Key())
 			}
@@ -73,6 +100,12 @@ func (w *worker) look(f *Folder, at int, claim bool) *State {
 		case v.last != nil && m.UID < v.last.UIDNext && (strict || w.l.base(name, m.Key()).taken.Load() == 0):
 			w.fail("%s: UID %d (%s) has appeared below UIDNEXT %d", name, m.UID, m.Key(), v.last.UIDNext)
 		default:
+			if strict && m.ModSeq <= known {
+				w.fail("%s: UID %d is new, with MODSEQ %d not above %d", name, m.UID, m.ModSeq, known)
+			}
+			if v.last != nil && m.UID < v.last.UIDNext {
+				d.Late = append(d.Late, m.UID)
+			}
 			w.fresh(at, m)
 		}
 		if v.looks%16 == 0 {
@@ -84,8 +117,32 @@ func (w *worker) look(f *Folder, at int, claim bool) *State {
 	for _, m := range old {
 		w.gone(at, m)
 	}
+	if v.last != nil {
+		w.since(st, v.last, d)
+	}
 	v.last = st
 	return st
+}
+
+// since checks what Since says about two pictures.
+func (w *worker) since(st, last *State, d Diff) {
+	is := st.Since(last)
+	for _, m := range last.All() {
+		if _, ok := st.Find(m.UID); !ok {
+			d.Gone = append(d.Gone, m.UID)
+		}
+	}
+	d.Fresh, _ = st.Find(last.UIDNext)
+	if fmt.Sprint(is) != fmt.Sprint(d) {
+		w.fail("Since says %v, and it is %v", is, d)
+	}
+}
+
+// face checks that a message looks the same to everybody who sees it as of the same MODSEQ.
+func (w *worker) face(at int, m Message) {
+	if strict && !w.l.face(at, m) {
+		w.fail("%s: UID %d as of MODSEQ %d is %s, and looked otherwise to somebody else", soakFolders[at], m.UID, m.ModSeq, face(m))
+	}
 }
 
 // fresh is a message that was not there before.
@@ -95,7 +152,8 @@ func (w *worker) fresh(at int, m Message) {
 	if !u.base.CompareAndSwap(0, h) && u.base.Load() != h {
 		w.fail("%s: UID %d is %s, and was another for somebody else", name, m.UID, m.Key())
 	}
-	w.say("%s: UID %d is %s", name, m.UID, m.path())
+	w.say("%s: UID %d, MODSEQ %d, is %s", name, m.UID, m.ModSeq, m.path())
+	w.face(at, m)
 	if !strict {
 		u.gone.Store(0)
 	}

@@ -30,6 +30,9 @@ func TestSoak(t *testing.T) { soak(t, "fast") }
 // The same where a directory comes in small pieces, and slowly, so that each rename may hide a file from a reading.
 func TestSoakSlowDirectory(t *testing.T) { soak(t, "slow") }
 
+// And where a new name always stands before those that were read already, so that it always hides one.
+func TestSoakWorstDirectory(t *testing.T) { soak(t, "worst") }
+
 // A soaking is one run.
 type soaking struct {
 	t       *testing.T

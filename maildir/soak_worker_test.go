@@ -59,7 +59,8 @@ type worker struct {
 	log               *os.File
 	n                 int
 	bits              []int
-	room              int // messages that a folder should have at most: each costs all readers
+	room              int           // messages that a folder should have at most: each costs all readers
+	rest              time.Duration // between two changes by programs other than ours, at most
 	views             [3]view
 }
 
@@ -72,9 +73,11 @@ func soakWorker(spec string) {
 	seed, _ := strconv.ParseUint(f[2], 10, 64)
 	w.r = rand.New(rand.NewPCG(seed, uint64(w.index)<<32|uint64(w.generation)))
 	w.bits = bits[w.index]
-	if f[3] == "slow" {
-		piecemeal.size, piecemeal.wait = 2048, 2*time.Millisecond
-		w.room = 100
+	switch f[3] {
+	case "slow":
+		slowly, w.room = inPieces(2048, 2*time.Millisecond), 100
+	case "worst": // a mail reader has no faster directory than we have
+		slowly, w.room, w.rest = newestFirst(20, 2*time.Millisecond), 100, 20*time.Millisecond
 	}
 	w.name = roles[w.index].name
 	file := fmt.Sprintf("%02d-%s", w.index, w.name)
