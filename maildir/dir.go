@@ -465,13 +465,29 @@ func syncDir(at int, path string) error {
 
 func writeAll(fd int, data []byte) error {
 	for len(data) > 0 {
-		var n int
-		if err := again(func() (err error) { n, err = disk.WriteTo(fd, data); return err }); err != nil {
+		n, err := writeOnce(fd, data)
+		if err != nil {
 			return err
 		}
 		data = data[n:]
 	}
 	return nil
+}
+
+// writeOnce writes by one call, which may write less than all.
+func writeOnce(fd int, data []byte) (n int, err error) {
+	err = again(func() (err error) { n, err = disk.WriteTo(fd, data); return err })
+	return n, err
+}
+
+// writeAt writes a few octets at a place of the file.
+func writeAt(fd int, data []byte, at int64) error {
+	var n int
+	err := again(func() (err error) { n, err = disk.WriteAt(fd, data, at); return err })
+	if err == nil && n < len(data) {
+		err = unix.EIO
+	}
+	return err
 }
 
 // renameNew renames without ever replacing a file; fs.ErrExist when there is one.

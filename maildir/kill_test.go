@@ -18,6 +18,9 @@ import (
 // victimEnv tells the test program to be one that is killed: it works on the Maildir named there.
 const victimEnv = "MAILDIR_TEST_VICTIM"
 
+// cacheVictimEnv likewise, for one that fills a cache.
+const cacheVictimEnv = "MAILDIR_TEST_CACHE_VICTIM"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(victimEnv); path != "" {
 		if os.Getenv(victimEnv+"_DOES") == "quota" {
@@ -33,6 +36,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(soakEnv); spec != "" {
 		soakWorker(spec)
 		return
+	}
+	if path := os.Getenv(cacheVictimEnv); path != "" {
+		cacheVictim(path)
 	}
 	os.Exit(m.Run())
 }
