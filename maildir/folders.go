@@ -300,12 +300,7 @@ func (s *Store) deleteFolder(name string) error {
 	// One rename takes it away. What follows is housekeeping: what it leaves, because we are killed or somebody still
 	// delivers there, is removed by those who come later.
 	trash := stagingName + uniqueName()
-	count := root.leaving()
-	if err = root.move(dir, trash); err == nil {
-		count.noteGone(trash)
-	}
-	count.close()
-	if err != nil {
+	if err := root.move(dir, trash); err != nil {
 		return err
 	}
 	root.removeAll(trash)

@@ -126,10 +126,11 @@ func (e *encoder) ids(list []ident) {
 	if len(list) == 0 {
 		return
 	}
-	e.attribute(tagEmailIDs, func() {
+	e.attribute(tagIDs, func() {
 		for _, id := range list {
 			e.u32(id.uid)
-			e.b = append(e.b, id.email[:]...)
+			e.b = appendName(e.b, id.email)
+			e.b = appendName(e.b, id.thread)
 		}
 	})
 }
@@ -277,11 +278,9 @@ func (d *decoder) keywords() (names []string) {
 	return names
 }
 
-func (d *decoder) ids() []ident {
-	list := make([]ident, len(d.b)/14)
-	for i := range list {
-		list[i].uid = d.u32()
-		copy(list[i].email[:], d.take(len(list[i].email)))
+func (d *decoder) ids() (list []ident) {
+	for len(d.b) > 0 {
+		list = append(list, ident{d.u32(), d.name(), d.name()})
 	}
 	return list
 }

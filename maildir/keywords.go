@@ -188,20 +188,9 @@ func (f *Folder) freeLetter(k *keywordNames) (int, bool) {
 	return 0, false
 }
 
-// writeKeywords puts the names on disk, under the lock. Dovecot reads the file again only when its time differs in
-// whole seconds: it has to grow by one at least.
+// writeKeywords puts the names on disk, under the lock.
 func (f *Folder) writeKeywords(k keywordNames) error {
-	mtime := time.Now().Unix()
-	var old unix.Stat_t
-	if err := statat(f.dir.fd, keywordsName, &old); err == nil {
-		mtime = max(mtime, int64(old.Mtim.Sec)+1)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	err := f.dir.replace(keywordsName, keywordsTmp, k.text(), func(int) error {
-		return utimesAt(f.dir.fd, keywordsTmp, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: mtime}})
-	})
-	if err != nil {
+	if err := f.dir.replaceKeywords(k.text()); err != nil {
 		return fmt.Errorf("write keywords: %w", err)
 	}
 	st, err := f.dir.stamp(keywordsName)
@@ -211,4 +200,19 @@ func (f *Folder) writeKeywords(k keywordNames) error {
 	f.kwStamp = st
 	f.takeKeywords(k)
 	return nil
+}
+
+// replaceKeywords writes the file anew. Dovecot reads it again only when its time differs in whole seconds: it has to grow by
+// one at least.
+func (p *place) replaceKeywords(text []byte) error {
+	mtime := time.Now().Unix()
+	var old unix.Stat_t
+	if err := statat(p.fd, keywordsName, &old); err == nil {
+		mtime = max(mtime, int64(old.Mtim.Sec)+1)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return p.replace(keywordsName, keywordsTmp, text, func(int) error {
+		return utimesAt(p.fd, keywordsTmp, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: mtime}})
+	})
 }

@@ -1,0 +1,160 @@
+// Maildircheck tells what is wrong with Maildirs, and mends it (maildircheck(8)).
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"pennypost/cmd/internal/account"
+	"pennypost/cmd/internal/status"
+	"pennypost/cmd/internal/version"
+	"pennypost/maildir"
+	"pennypost/maildir/check"
+)
+
+// Exit statuses besides those of sysexits(3), much as fsck(8) has them.
+const (
+	exitFound = 1 // something is wrong; with --repair it was, and all of it is mended
+	exitLeft  = 4 // with --repair: something is wrong still
+)
+
+func main() {
+	app := &cli.App{
+		Name:                      "maildircheck",
+		Usage:                     "tell what is wrong with Maildirs, and mend it",
+		UsageText:                 "maildircheck [option]... MAILDIR...\nmaildircheck [option]... --post-office DIR",
+		Version:                   version.String(),
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true,
+		Flags: []cli.Flag{
+			account.Flag(),
+			&cli.BoolFlag{Name: "repair", Usage: "mend what is wrong; without this nothing is written"},
+			&cli.BoolFlag{Name: "quick", Usage: "look at names and control files only, not into the messages"},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a finding, and one at the end"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is wrong: no notes, and no sum at the end"},
+		},
+		Action:         run,
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usage(err) },
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+	status.Exit(app.Run(os.Args))
+}
+
+// usage is a mistake on the command line.
+func usage(err error) error {
+	return status.Errorf(status.Usage, "%w (see maildircheck --help)", err)
+}
+
+func run(c *cli.Context) error {
+	paths := c.Args().Slice()
+	several := len(paths) > 1
+	if len(paths) == 0 {
+		if c.String("post-office") == "" {
+			return usage(errors.New("which Maildir, or which post office?"))
+		}
+		var err error
+		if paths, err = mailboxes(c.String("post-office")); err != nil {
+			return err
+		}
+		several = true
+	}
+	r := &report{
+		out: bufio.NewWriterSize(os.Stdout, 32<<10), json: c.Bool("json"), quiet: c.Bool("quiet"), repair: c.Bool("repair"), several: several,
+	}
+	o := check.Options{Quick: c.Bool("quick"), Repair: r.repair, Tally: &r.tally}
+	for _, path := range paths {
+		for f, err := range check.Maildir(path, o) {
+			if err != nil {
+				r.trouble(err)
+			} else {
+				r.finding(f)
+			}
+			if r.err != nil {
+				return status.With(status.IOErr, r.err)
+			}
+		}
+	}
+	if err := r.end(); err != nil {
+		return status.With(status.IOErr, err)
+	}
+	return r.status()
+}
+
+// mailboxes gives the Maildirs of all users of a post office that have one.
+func mailboxes(dir string) ([]string, error) {
+	o, err := account.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(o.Dir()); err != nil {
+		return nil, status.With(status.NoInput, err)
+	}
+	var paths []string
+	seen := map[string]bool{}
+	for _, domain := range o.Domains() {
+		users, err := o.Users(domain)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range users {
+			if seen[u.Maildir] {
+				continue
+			}
+			seen[u.Maildir] = true
+			if _, err := os.Lstat(u.Maildir); errors.Is(err, fs.ErrNotExist) {
+				continue // no mail has come yet
+			}
+			paths = append(paths, u.Maildir)
+		}
+	}
+	return paths, nil
+}
+
+// code gives the exit status of something that could not be read or mended.
+func code(err error) int {
+	switch {
+	case errors.Is(err, maildir.ErrLocked):
+		return status.TempFail
+	case errors.Is(err, fs.ErrNotExist):
+		return status.NoInput
+	}
+	switch code := status.Code(err); code {
+	case status.TempFail, status.NoPerm:
+		return code
+	}
+	return status.IOErr
+}
+
+// trouble tells on standard error what could not be read.
+func (r *report) trouble(err error) {
+	r.out.Flush()
+	status.Print(os.Stderr, "maildircheck", err)
+	r.worst = max(r.worst, code(err))
+}
+
+// status gives the exit status as an error about which all has been said.
+func (r *report) status() error {
+	exit := r.worst
+	switch {
+	case exit > 0:
+	case r.repair && r.left > 0:
+		exit = exitLeft
+	case r.wrong > 0:
+		exit = exitFound
+	}
+	if exit == 0 {
+		return nil
+	}
+	return &status.Error{Code: exit, Err: errors.New("")}
+}
+
+func (r *report) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(r.out, format, args...); r.err == nil {
+		r.err = err
+	}
+}

@@ -1,0 +1,202 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pennypost/maildir"
+)
+
+// leftover is how long a file in tmp may lie untouched: whoever writes there gives up after a day (maildir(5)).
+const leftover = 36 * time.Hour
+
+// lists looks at the UID list.
+func (f *folder) lists() {
+	data, st, err := f.dir.read(listName)
+	for try := 0; err == nil; try++ {
+		f.list = parseList(string(data))
+		if len(f.list.faults) == 0 || try == 3 {
+			break
+		}
+		// A line may just be on its way.
+		pause(time.Duration(100<<try) * time.Millisecond)
+		again, st2, err2 := f.dir.read(listName)
+		if err2 != nil {
+			err = err2
+			break
+		}
+		same := st2.Ino == st.Ino && st2.Size == st.Size && st2.Mtim == st.Mtim
+		data, st = again, st2
+		if same && try > 0 {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.list = nil
+		if _, err := f.dir.stat("courierimapuiddb"); err == nil {
+			f.tell(Note, kindListOld, "courierimapuiddb", "the UIDs are Courier's; they are taken over when the folder is opened")
+		}
+		return
+	case errors.Is(err, errIrregular) || errors.Is(err, unix.ELOOP):
+		f.list = nil
+		f.plan(Finding{Severity: Error, Kind: kindListFile, File: listName, Text: "the UID list is no file", Mend: "set it aside"},
+			func(m *mending) error { return m.aside(listName) })
+		return
+	case err != nil:
+		f.list = nil
+		f.fail(listName, err)
+		return
+	}
+	f.rights(listName, &st, f.c.mode())
+	for _, ln := range f.list.lines {
+		f.uids[ln.base] = ln.uid
+		if ln.ext != "" {
+			if f.exts == nil {
+				f.exts = map[uint32]string{}
+			}
+			f.exts[ln.uid] = ln.ext
+		}
+	}
+	const most = 20
+	of := map[string]int{}
+	for _, ft := range f.list.faults {
+		of[ft.kind]++
+	}
+	told := map[string]int{}
+	for _, ft := range f.list.faults {
+		finding := Finding{Severity: Error, Kind: ft.kind, File: listName, UID: ft.uid, Text: ft.text, Mend: "write the list anew, with every UID that can be known"}
+		if told[ft.kind]++; told[ft.kind] == most && of[ft.kind] > most {
+			finding.Count = of[ft.kind] - most + 1
+			finding.Text = fmt.Sprintf("%d more lines are like this: %s", finding.Count-1, ft.text)
+		} else if told[ft.kind] > most {
+			continue
+		}
+		f.plan(finding, (*mending).mendList)
+	}
+	if f.list.version == 1 {
+		f.plan(Finding{Severity: Warning, Kind: kindListOld, File: listName, Text: "the UID list is of version 1", Mend: "write it as version 3"}, (*mending).mendList)
+	}
+	if next := f.indexNext(); next > f.list.nextUID() && f.list.validity != 0 {
+		f.plan(Finding{
+			Severity: Error, Kind: kindUIDNext, File: listName, UID: f.list.nextUID(), Mend: fmt.Sprintf("make it %d", next),
+			Text: fmt.Sprintf("the next UID is %d, and UIDs up to %d have been given", f.list.nextUID(), next-1),
+		}, (*mending).mendList)
+	}
+	if _, err := f.dir.stat(maildir.RenamesName); err == nil {
+		f.plan(Finding{
+			Severity: Warning, Kind: kindRenames, File: maildir.RenamesName, Mend: "finish it",
+			Text: "somebody was killed while giving messages other names: some may have two",
+		}, (*mending).done)
+	}
+}
+
+// splitExt gives the fields between UID and name.
+func splitExt(ext string) []string { return strings.Fields(ext) }
+
+// tmp looks for what was never finished.
+func (f *folder) tmp() {
+	entries, err := f.dir.entries("tmp")
+	if err != nil {
+		return // told of already
+	}
+	for _, e := range entries {
+		name := "tmp/" + e.name
+		st, err := f.dir.stat(name)
+		if err != nil {
+			continue
+		}
+		if e.kind != unix.DT_REG {
+			f.plan(Finding{Severity: Warning, Kind: kindNotMessage, File: name, Text: "it is no file", Mend: "set it aside"},
+				func(m *mending) error { return m.aside(name) })
+			continue
+		}
+		last := time.Unix(0, max(st.Atim.Nano(), st.Mtim.Nano()))
+		switch age := f.c.begun.Sub(last); {
+		case age > leftover:
+			f.plan(Finding{
+				Severity: Warning, Kind: kindLeftover, File: name, Mend: "remove it",
+				Text: fmt.Sprintf("a delivery of %s was left unfinished %s ago", plural(int(st.Size), "octet", "octets"), days(age)),
+			}, func(m *mending) error { return m.leftover(name) })
+		case age > time.Hour && st.Nlink == 1:
+			f.tell(Note, kindYoung, name, fmt.Sprintf("a delivery was left unfinished %s ago; it is removed after 36 hours", days(age)))
+		}
+	}
+}
+
+// days writes an age for people.
+func days(d time.Duration) string {
+	if d < 72*time.Hour {
+		return plural(int(d/time.Hour), "hour", "hours")
+	}
+	return plural(int(d/(24*time.Hour)), "day", "days")
+}
+
+// control looks at locks, and at what those have left who were killed while they wrote a control file.
+func (f *folder) control() {
+	if owner, dead := f.deadLock(); dead {
+		f.plan(Finding{
+			Severity: Warning, Kind: kindLock, File: lockName, Mend: "remove it",
+			Text: fmt.Sprintf("the lock was left by a process that is no more: %q", short(owner)),
+		}, (*mending).done)
+	}
+	entries, err := f.dir.entries(".")
+	if err != nil {
+		f.fail("", err)
+		return
+	}
+	for _, e := range entries {
+		age, known := unfinished(e.name)
+		st, err := f.dir.stat(e.name)
+		if !known || err != nil {
+			continue
+		}
+		if since := f.c.begun.Sub(time.Unix(st.Mtim.Unix())); since > age {
+			f.plan(Finding{
+				Severity: Warning, Kind: kindLeftover, File: e.name, Mend: "remove it",
+				Text: fmt.Sprintf("somebody was killed while writing a control file %s ago", since.Round(time.Second)),
+			}, func(m *mending) error { return m.stale(e.name, age) })
+		}
+	}
+}
+
+const lockName = "dovecot-uidlist.lock"
+
+// deadLock looks twice: a process that has just died may be somebody who has just given its lock back.
+func (f *folder) deadLock() (owner string, dead bool) {
+	for range 2 {
+		if owner, dead = maildir.DeadLock(f.dir.fd); !dead {
+			return owner, false
+		}
+		pause(50 * time.Millisecond)
+	}
+	return owner, dead
+}
+
+// unfinished tells whether a name is that of a control file which is being written, and for how long that may take.
+func unfinished(name string) (time.Duration, bool) {
+	switch {
+	case name == "dovecot-uidlist.tmp", name == "dovecot-keywords.lock", strings.HasPrefix(name, "dovecot-uidvalidity.tmp."):
+		return 10 * time.Minute, true
+	case name == "subscriptions.lock":
+		return 2 * time.Minute, true
+	case strings.HasPrefix(name, "pennypost-") && strings.HasSuffix(name, ".tmp"):
+		return 10 * time.Minute, true
+	}
+	return 0, false
+}
+
+// indexNext gives the next UID that Dovecot has noted in the head of its own index, when that is for the same UIDVALIDITY; 0: nothing
+// is known.
+func (f *folder) indexNext() uint32 {
+	validity, next := f.dir.dovecotIndex()
+	if f.list == nil || validity != f.list.validity {
+		return 0
+	}
+	return next
+}
