@@ -3,6 +3,7 @@
 # make test               all tests
 # make check              all a change has to pass; installs what it needs
 # make fuzz [FUZZTIME=1m] every fuzz target for a while
+# make soak [SOAKTIME=10m SEED=n]  many processes on one Maildir, some killed; a seed replays
 # make interop            against the real curl, mutt, mbsync, Dovecot, Postfix, …
 # make bench              imapd beside Dovecot, then the packages' benchmarks
 # make install DESTDIR= PREFIX=/usr/local
@@ -13,6 +14,8 @@ TAGS     = urfave_cli_no_docs,urfave_cli_no_suggest
 VERSION := $(if $(wildcard .git),$(shell git describe --tags --always 2>/dev/null))
 LDFLAGS  = -s -w $(if $(VERSION),-X pennypost/cmd/internal/version.version=$(VERSION))
 FUZZTIME = 1m
+SOAKTIME = 10m
+SEED     = 0
 BENCHSIZES = 1000,10000,100000
 TOOL     = $(GO) tool -modfile scripts/tools/go.mod
 
@@ -78,4 +81,4 @@ install: $(if $(shell command -v $(GO)),all)
 clean:
 	rm -rf bin
 
-.PHONY: all demo test check prepare lint race fuzz bench interop install clean
+.PHONY: all demo test check prepare lint race fuzz soak bench interop install clean

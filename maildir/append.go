@@ -19,7 +19,8 @@ type AppendOptions struct {
 }
 
 // Append adds the message that r holds, and gives it its UID. CRLF becomes LF. When it returns nil the message and its
-// UID are on disk; when it does not, nothing of it is left. ErrKeywords when a keyword can get no letter.
+// UID are on disk; when it does not, nothing of it is left. ErrKeywords when a keyword can get no letter, ErrQuota when
+// there is no room for it.
 func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
 	f.mu.Lock()
 	if f.dir == nil {
@@ -27,6 +28,9 @@ func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
 		return 0, fs.ErrClosed
 	}
 	t, err := newTarget(f.dir.hold())
+	if err == nil {
+		t.root = f.root.hold()
+	}
 	f.mu.Unlock()
 	if err != nil {
 		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
@@ -72,7 +76,17 @@ func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
 	if dir == inCur {
 		done = f.ownChange()
 	}
+	count, err := file.to.root.claim(file.s, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			file.to.root.uncount(file.s, 1)
+		}
+	}()
 	base, err := file.place(file.to.tmp, file.name, f.dir.fd, sub(dir), text)
+	count.close()
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +162,7 @@ type Pair struct {
 
 // Copy puts messages into another folder, with flags, keywords and dates: as further links to their files, or as copies
 // where that cannot be. Messages that are gone are left out. When it returns nil all of it is on
-// disk; when it does not, no copy is left. The pairs are in the order of msgs.
+// disk; when it does not, no copy is left. ErrQuota when there is no room for all. The pairs are in the order of msgs.
 func (f *Folder) Copy(msgs []Message, to *Folder) ([]Pair, error) {
 	return f.transfer(msgs, to, false)
 }
@@ -207,6 +221,52 @@ type transfer struct {
 	pairs    []Pair
 	made     []string // paths in the target, in the order of pairs
 	lk       *lock
+
+	octets, messages int64 // that have come into the target
+}
+
+// count claims room for messages; a move within one Maildir changes nothing there. What it returns is to be called when
+// all of them have come.
+func (t *transfer) count(msgs []Message) (done func(), err error) {
+	source, target := t.from.root, t.to.root
+	if t.move && source.dev == target.dev && source.ino == target.ino {
+		return func() {}, nil
+	}
+	octets, err := t.from.octets(target, msgs)
+	if err != nil {
+		return nil, err
+	}
+	count, err := target.claim(octets, int64(len(msgs)))
+	if err != nil {
+		return nil, err
+	}
+	var left *tally
+	if t.move {
+		left = source.leaving()
+	}
+	return func() {
+		count.note(t.octets-octets, t.messages-int64(len(msgs)))
+		count.close()
+		left.note(-t.octets, -t.messages)
+		left.close()
+	}, nil
+}
+
+// octets sums up what messages will count in a Maildir, where anybody counts.
+func (f *Folder) octets(where *place, msgs []Message) (sum int64, err error) {
+	if !where.counts() {
+		return 0, nil
+	}
+	for _, m := range msgs {
+		if s, _ := sizes(m.base); s >= 0 {
+			sum += s
+		} else if st, err := f.stat(m); err == nil {
+			sum += st.Size
+		} else if !errors.Is(err, ErrGone) {
+			return 0, err
+		}
+	}
+	return sum, nil
 }
 
 func (t *transfer) run(msgs []Message) (err error) {
@@ -215,6 +275,10 @@ func (t *transfer) run(msgs []Message) (err error) {
 		return err
 	}
 	defer func() { t.lk.release() }()
+	counted, err := t.count(msgs)
+	if err != nil {
+		return err
+	}
 	fresh := t.to.head.next
 	target, source := t.to.ownChange(), func() {}
 	if t.move && t.from != t.to {
@@ -229,6 +293,7 @@ func (t *transfer) run(msgs []Message) (err error) {
 	}
 	target()
 	source()
+	counted()
 	if err != nil && !t.move {
 		return t.undo(fresh, err)
 	}
@@ -293,6 +358,8 @@ func (t *transfer) one(m Message) error {
 		uid := t.to.addSeen(base, inCur, text)
 		t.pairs = append(t.pairs, Pair{now.UID, uid})
 		t.made = append(t.made, name)
+		s, _ := sizes(base)
+		t.octets, t.messages = t.octets+s, t.messages+1
 		return nil
 	})
 }
@@ -300,26 +367,19 @@ func (t *transfer) one(m Message) error {
 // name makes the base name in the target: a new one, with sizes that are right.
 func (t *transfer) name(m Message, path string) (string, error) {
 	var st unix.Stat_t
-	if err := statat(t.from.dir.fd, path, &st); err != nil {
+	err := statat(t.from.dir.fd, path, &st)
+	if err != nil {
 		return "", err
 	}
-	w, lacks := t.from.namedSize(m, st.Size), lackingByName(m.base)
-	if c, ok := t.from.sizes[m.UID]; ok {
-		w, lacks = c.octets, c.lacks
-	}
-	if w < 0 {
-		file, err := t.from.open(m)
-		if err != nil {
+	c, ok := t.from.sizes[m.UID]
+	if !ok {
+		if w := t.from.namedSize(m, st.Size); w >= 0 {
+			c = counted{st.Size, w, lackingByName(m.base)}
+		} else if c, err = t.from.measure(m); err != nil {
 			return "", err
 		}
-		defer file.Close()
-		c, err := countCRLF(file)
-		if err != nil {
-			return "", err
-		}
-		w, lacks = c.octets, c.lacks
 	}
-	return sized(uniqueName(), st.Size, w, lacks), nil
+	return sized(uniqueName(), c.stored, c.octets, c.lacks), nil
 }
 
 // byCopy copies where there can be no link.
@@ -358,6 +418,7 @@ func (t *transfer) undo(fresh uint32, err error) error {
 		t.to.dir.unlink(name)
 	}
 	t.to.unadopt(fresh)
+	t.to.root.uncount(t.octets, t.messages)
 	t.pairs, t.made = nil, nil
 	return err
 }

@@ -122,15 +122,23 @@ func (f *Folder) expunge(msgs []Message) error {
 		return err
 	}
 	defer lk.release()
+	count := f.root.leaving()
+	defer count.close()
+	octets, messages := int64(0), int64(0)
 	touched := [gone]bool{}
 	err = func() error {
 		defer f.ownChange()()
 		for _, m := range msgs {
 			lk.touch()
 			err := f.with(m, func(i int, path string) error {
+				n := int64(0)
+				if count != nil {
+					n, _ = f.dir.octets(path, m.base)
+				}
 				if err := f.dir.unlink(path); err != nil {
 					return err
 				}
+				octets, messages = octets+n, messages+1
 				touched[f.lines[i].dir] = true
 				f.mark(i, gone)
 				return nil
@@ -141,6 +149,7 @@ func (f *Folder) expunge(msgs []Message) error {
 		}
 		return nil
 	}()
+	count.note(-octets, -messages)
 	for dir, yes := range touched {
 		if yes {
 			if serr := f.dir.sync(sub(byte(dir))[:3]); err == nil {
@@ -158,18 +167,25 @@ func (f *Folder) twins(p *pass) {
 		if p.seen[s.line] < 2 {
 			continue
 		}
-		m := f.lines[s.line]
-		path := sub(s.dir) + s.base + s.info.text
-		var a, b unix.Stat_t
-		if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil || a.Ino == b.Ino {
-			continue // one file, or one that is on its way from one name to the other
-		}
-		clean := uniqueName()
-		if w := sizeByName(s.base, b.Size); w >= 0 {
-			clean = sized(clean, b.Size, w, lackingByName(s.base))
-		}
-		if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.info.text) == nil {
-			p.unknown = append(p.unknown, sighting{-1, s.dir, clean, s.info})
+		if twin, ok := f.twin(f.lines[s.line], s); ok {
+			p.unknown = append(p.unknown, twin)
 		}
 	}
+}
+
+// twin gives the file at s a new name when it is not the one that its base name stands for.
+func (f *Folder) twin(m *Message, s sighting) (sighting, bool) {
+	path := sub(s.dir) + s.base + s.info.text
+	var a, b unix.Stat_t
+	if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil || a.Ino == b.Ino {
+		return s, false // one file, or one that is on its way from one name to the other
+	}
+	clean := uniqueName()
+	if w := sizeByName(s.base, b.Size); w >= 0 {
+		clean = sized(clean, b.Size, w, lackingByName(s.base))
+	}
+	if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.info.text) != nil {
+		return s, false
+	}
+	return sighting{-1, s.dir, clean, s.info}, true
 }

@@ -136,6 +136,24 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// The same before anybody has looked: both are there at the first look.
+func TestTwinsFromTheBeginning(t *testing.T) {
+	s := newStore(t)
+	for i, name := range []string{"new/a", "cur/a:2,S", "cur/a:2,F"} {
+		put(t, s, name, fmt.Sprint(i))
+	}
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	var got []string
+	for _, m := range st.All() {
+		got = append(got, read(t, f, m))
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"0", "1", "2"}) {
+		t.Errorf("%v: %q", keys(st), got)
+	}
+}
+
 // Others rename, move to cur, remove; a session follows.
 func TestOthersTouchIt(t *testing.T) {
 	s := newStore(t)

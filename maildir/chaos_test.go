@@ -241,8 +241,8 @@ func TestChaos(t *testing.T) { runChaos(t) }
 
 // The same where a directory comes in pieces of a few names, and slowly: each rename may hide a file from a reading.
 func TestChaosPiecemeal(t *testing.T) {
-	piecemeal.size, piecemeal.wait = 2048, time.Millisecond
-	defer func() { piecemeal.size = 0 }()
+	slowly = inPieces(2048, time.Millisecond)
+	defer func() { slowly = nil }()
 	runChaos(t)
 }
 

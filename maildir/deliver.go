@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,15 +24,25 @@ type DeliverOptions struct {
 // A Delivery is a message on its way into one or more mailboxes: write it, then Commit or Abort.
 // Nothing can be seen in any mailbox before Commit. It is not for concurrent use.
 type Delivery struct {
-	file    spool
-	targets []target // the first is where the file is written
-	names   []string // base names, known after Commit
-	done    bool
+	file  spool
+	first target // where the file is written
+	also  []mailbox
+	names []string // base names, known after Commit
+	done  bool
+}
+
+// A mailbox is what is kept of a further target until Commit. No descriptor is among it: there may be thousands.
+type mailbox struct {
+	path   string // of the Maildir
+	o      DeliverOptions
+	limits Limits // set for the Maildir
+	set    bool
 }
 
 // A target is one mailbox of a delivery. Its directories are held open: root may deliver into the Maildir of somebody who
 // puts links in their place meanwhile.
 type target struct {
+	root     *place // the Maildir, for its quota; nil where that is the caller's business
 	place    *place
 	tmp, new int
 	uid, gid int
@@ -41,19 +52,30 @@ func (t *target) close() {
 	unix.Close(t.tmp)
 	unix.Close(t.new)
 	t.place.close()
+	if t.root != nil {
+		t.root.close()
+	}
 }
 
-// lifetime is how long a delivery may take; what lies in tmp for half a day longer is removed by others.
-const lifetime = 24 * time.Hour
+const (
+	// lifetime is how long a delivery may take; what lies in tmp for half a day longer is removed by others.
+	lifetime = 24 * time.Hour
+	// together is how many mailboxes of a delivery have their directories open at once.
+	together = 50
+)
 
-// Deliver begins a delivery. It takes no lock and gives no UID: whoever looks into the folder next does.
+// Deliver begins a delivery. It takes no lock and gives no UID: whoever looks into the folder next does. ErrQuota when the
+// Maildir is full already; Commit looks again.
 func (s *Store) Deliver(o DeliverOptions) (*Delivery, error) {
 	t, err := s.target(o)
 	if err != nil {
 		return nil, fmt.Errorf("deliver to %s: %w", s.path, err)
 	}
-	d := &Delivery{targets: []target{t}}
-	if err := d.file.open(t, o.Limit); err != nil {
+	d := &Delivery{first: t}
+	if err = t.root.hasRoom(1, 1); err == nil {
+		err = d.file.open(t, o.Limit)
+	}
+	if err != nil {
 		t.close()
 		return nil, fmt.Errorf("deliver to %s: %w", s.path, err)
 	}
@@ -63,16 +85,23 @@ func (s *Store) Deliver(o DeliverOptions) (*Delivery, error) {
 func (s *Store) target(o DeliverOptions) (target, error) {
 	name := o.Folder
 	if name == "" {
-		name = "INBOX"
+		name = inbox
+	}
+	root, err := s.dir()
+	if err != nil {
+		return target{}, err
 	}
 	p, err := s.openFolderPlace(name)
 	if err != nil {
+		root.close()
 		return target{}, err
 	}
 	t, err := newTarget(p)
 	if err != nil {
+		root.close()
 		return target{}, err
 	}
+	t.root = root
 	if o.UID > 0 {
 		t.uid = o.UID
 	}
@@ -97,18 +126,39 @@ func newTarget(p *place) (t target, err error) {
 	return t, nil
 }
 
+// open opens the directories of a further mailbox.
+func (m *mailbox) open() (target, error) {
+	root, err := openRoot(m.path)
+	if err != nil {
+		return target{}, err
+	}
+	s := &Store{path: m.path, root: root}
+	defer s.Close()
+	if m.set {
+		s.SetQuota(m.limits)
+	}
+	return s.target(m.o)
+}
+
 // Also adds a further mailbox. The one file is linked into it, or copied where it is on another file system or
-// belongs to another user. It may be called at any time before Commit; the Limit of o is not looked at.
+// belongs to another user. It may be called at any time before Commit; the Limit of o is not looked at. The Store is
+// opened again by its path for Commit, and may be closed before: so many mailboxes want few descriptors.
 func (d *Delivery) Also(s *Store, o DeliverOptions) error {
 	if d.done {
 		return fs.ErrClosed
 	}
 	t, err := s.target(o)
-	if err != nil {
-		return fmt.Errorf("deliver to %s: %w", s.path, err)
+	if err == nil {
+		err = t.root.hasRoom(1, 1)
+		m := mailbox{path: s.path, o: o}
+		m.limits, m.set, _ = t.root.quota.known()
+		t.close()
+		if err == nil {
+			d.also = append(d.also, m)
+			return nil
+		}
 	}
-	d.targets = append(d.targets, t)
-	return nil
+	return fmt.Errorf("deliver to %s: %w", s.path, err)
 }
 
 // Write adds to the message. CRLF becomes LF, across calls too; nothing else changes, CR without LF included.
@@ -143,45 +193,92 @@ func (d *Delivery) Commit() (name string, err error) {
 	if err := d.file.finish(time.Time{}); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)
 	}
+	d.names = make([]string, 1+len(d.also))
 	failed := map[int]error{}
-	tmp := make([]string, len(d.targets))
-	for i, t := range d.targets {
-		// First everything that may fail for want of room, then the names.
-		if i == 0 {
-			tmp[0] = d.file.name
-		} else if tmp[i], err = d.file.share(t); err != nil {
-			failed[i] = err
-		}
+	order := make([]int, len(d.names)) // the first one last: the others have their links from its tmp
+	for i := range order {
+		order[i] = (i + 1) % len(order)
 	}
-	d.names = make([]string, len(d.targets))
-	for i, t := range d.targets {
-		if failed[i] == nil {
-			if d.names[i], err = d.file.place(t.tmp, tmp[i], t.new, "", ""); err != nil {
-				failed[i] = err
-				unlinkat(t.tmp, tmp[i])
-			}
-		}
+	for batch := range slices.Chunk(order, together) {
+		d.commit(batch, failed)
 	}
-	for i, t := range d.targets {
-		if failed[i] == nil {
-			if err := fsync(t.new); err != nil {
-				// Whether it stays is unknown: better not there than twice.
-				failed[i] = err
-				unlinkat(t.new, d.names[i])
-			}
-		}
-	}
-	d.file.name = "" // moved on, or removed above
+	d.file.name = "" // moved on, or removed
 	switch {
 	case len(failed) == 0:
 		return d.names[0], nil
-	case len(failed) == len(d.targets):
-		return "", fmt.Errorf("deliver: %w", failed[0])
+	case len(failed) == len(d.names):
+		return "", fmt.Errorf("deliver: %w", best(failed))
 	}
 	return d.names[0], &PartialError{failed}
 }
 
-// Names gives the base names of the message, in the order of its mailboxes, after Commit.
+// best gives the error that promises most: a mailbox that may have room tomorrow goes before one that never will.
+func best(failed map[int]error) error {
+	err := failed[0]
+	for i := 1; i < len(failed) && errors.Is(err, ErrTooBig); i++ {
+		err = failed[i]
+	}
+	return err
+}
+
+// commit brings the message into some of its mailboxes: first everything that may fail for want of room, then the names, then
+// the syncs, of which the first does the work of all where they share a file system.
+func (d *Delivery) commit(batch []int, failed map[int]error) {
+	targets, tmp := make([]target, len(batch)), make([]string, len(batch))
+	for k, i := range batch {
+		if i == 0 {
+			targets[k], tmp[k] = d.first, d.file.name
+			continue
+		}
+		t, err := d.also[i-1].open()
+		if err == nil {
+			targets[k] = t
+			defer t.close()
+			tmp[k], err = d.file.share(t)
+		}
+		if err != nil {
+			failed[i] = err
+		}
+	}
+	for k, i := range batch {
+		if failed[i] != nil {
+			continue
+		}
+		if err := d.name(i, &targets[k], tmp[k]); err != nil {
+			failed[i] = err
+			unlinkat(targets[k].tmp, tmp[k])
+		}
+	}
+	for k, i := range batch {
+		if failed[i] != nil {
+			continue
+		}
+		if err := fsync(targets[k].new); err != nil {
+			// Whether it stays is unknown: better not there than twice.
+			failed[i] = err
+			if unlinkat(targets[k].new, d.names[i]) == nil {
+				targets[k].root.uncount(d.file.s, 1)
+			}
+			d.names[i] = ""
+		}
+	}
+}
+
+// name counts the message and gives it its name.
+func (d *Delivery) name(i int, t *target, tmp string) error {
+	count, err := t.root.claim(d.file.s, 1)
+	if err != nil {
+		return err
+	}
+	defer count.close()
+	if d.names[i], err = d.file.place(t.tmp, tmp, t.new, "", ""); err != nil {
+		d.names[i] = ""
+		count.note(-d.file.s, -1)
+	}
+	return err
+}
+
+// Names gives the base names of the message, in the order of its mailboxes, after Commit; "" where it is not.
 func (d *Delivery) Names() []string { return d.names }
 
 // Abort gives the delivery up; nothing of it stays. After Commit it does nothing.
@@ -191,9 +288,7 @@ func (d *Delivery) Abort() {
 	}
 	d.done = true
 	d.file.discard()
-	for _, t := range d.targets {
-		t.close()
-	}
+	d.first.close()
 }
 
 var spoolBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}

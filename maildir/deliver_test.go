@@ -152,7 +152,7 @@ func TestDeliverPartly(t *testing.T) {
 	if err := d.Also(b, DeliverOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	os.RemoveAll(filepath.Join(b.Path(), "tmp"))
+	os.RemoveAll(b.Path())
 	io.WriteString(d, text("part"))
 	_, err = d.Commit()
 	part, ok := errors.AsType[*PartialError](err)

@@ -39,6 +39,7 @@ type place struct {
 	mode     uint32 // of files made here
 	uid, gid int    // owner of files made here, -1: whoever we are
 	turn     *turn
+	quota    *quota // of the Maildir itself; nil in its folders
 }
 
 // openPlace opens the Maildir directory at path, relative to the directory at. With follow, path itself may be a
@@ -124,6 +125,7 @@ func (p *place) hold() *place {
 func (p *place) close() {
 	if p.users.Add(-1) == 0 {
 		p.leave()
+		p.leaveQuota()
 		unix.Close(p.fd)
 	}
 }
@@ -330,8 +332,8 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 	if err := unix.Fstat(fd, &st); err != nil {
 		return false, err
 	}
-	if piecemeal.size > 0 {
-		return false, readPieces(fd, each)
+	if slowly != nil {
+		return false, slowly(fd, each)
 	}
 	buf, free, err := direntBuffer(int(min(st.Size, maxDirents)) * 5 / 4)
 	if err != nil {
@@ -382,23 +384,8 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 	}
 }
 
-// piecemeal makes directories come in small pieces, slowly, as on the worst of file systems. For tests.
-var piecemeal struct {
-	size int
-	wait time.Duration
-}
-
-func readPieces(fd int, each func(name []byte)) error {
-	buf := make([]byte, piecemeal.size)
-	for {
-		n, err := getdents(fd, buf)
-		if err != nil || n == 0 {
-			return err
-		}
-		dirents(buf[:n], each)
-		time.Sleep(piecemeal.wait)
-	}
-}
+// slowly, in tests, reads a directory as the worst of file systems give it: in small pieces, with time between them.
+var slowly func(fd int, each func(name []byte)) error
 
 func getdents(fd int, buf []byte) (n int, err error) {
 	err = again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
@@ -478,13 +465,29 @@ func syncDir(at int, path string) error {
 
 func writeAll(fd int, data []byte) error {
 	for len(data) > 0 {
-		var n int
-		if err := again(func() (err error) { n, err = disk.WriteTo(fd, data); return err }); err != nil {
+		n, err := writeOnce(fd, data)
+		if err != nil {
 			return err
 		}
 		data = data[n:]
 	}
 	return nil
+}
+
+// writeOnce writes by one call, which may write less than all.
+func writeOnce(fd int, data []byte) (n int, err error) {
+	err = again(func() (err error) { n, err = disk.WriteTo(fd, data); return err })
+	return n, err
+}
+
+// writeAt writes a few octets at a place of the file.
+func writeAt(fd int, data []byte, at int64) error {
+	var n int
+	err := again(func() (err error) { n, err = disk.WriteAt(fd, data, at); return err })
+	if err == nil && n < len(data) {
+		err = unix.EIO
+	}
+	return err
 }
 
 // renameNew renames without ever replacing a file; fs.ErrExist when there is one.
@@ -523,7 +526,7 @@ func sameFile(aDir int, a string, bDir int, b string) bool {
 // FUSE, NFS, overlays of these) a rename may hide a file from a reading even so.
 func (p *place) steady() bool {
 	var st unix.Statfs_t
-	if piecemeal.size > 0 {
+	if slowly != nil {
 		return false
 	}
 	if again(func() error { return unix.Fstatfs(p.fd, &st) }) != nil {

@@ -194,13 +194,28 @@ func (f *Folder) with(m Message, do func(i int, path string) error) error {
 	return errBusy
 }
 
-// Reader opens a message's file, under whatever name it has by now. ErrGone when it is no more. The caller closes it.
+// Reader opens a message's file, under whatever name it has by now; one that is stored compressed is unpacked into a file
+// of its own first. ErrGone when it is no more. The caller closes it.
 func (f *Folder) Reader(m Message) (*os.File, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.open(m)
+	if f.dir == nil {
+		f.mu.Unlock()
+		return nil, fs.ErrClosed
+	}
+	dir := f.dir.hold()
+	file, err := f.open(m)
+	f.mu.Unlock()
+	defer dir.close()
+	if err != nil {
+		return nil, err
+	}
+	if file, err = dir.plain(file, m.base); err != nil {
+		return nil, fmt.Errorf("open message %d: %w", m.UID, err)
+	}
+	return file, nil
 }
 
+// open gives the file as it is stored.
 func (f *Folder) open(m Message) (*os.File, error) {
 	var file *os.File
 	err := f.with(m, func(_ int, path string) error {
@@ -248,14 +263,9 @@ func (f *Folder) Size(m Message) (int64, error) {
 	if n := f.namedSize(m, st.Size); n >= 0 {
 		return n, nil
 	}
-	file, err := f.open(m)
+	c, err := f.measure(m)
 	if err != nil {
 		return 0, err
-	}
-	defer file.Close()
-	c, err := countCRLF(file)
-	if err != nil {
-		return 0, fmt.Errorf("size of message %d: %w", m.UID, err)
 	}
 	if f.sizes == nil {
 		f.sizes = map[uint32]counted{}
@@ -312,6 +322,7 @@ func plausible(s, w, octets int64) int64 {
 
 // counted is what the octets of a message say.
 type counted struct {
+	stored int64 // as they stand in the file, unpacked
 	octets int64 // each line end as CRLF
 	lacks  int64 // octets that the last line lacks of its CRLF
 }
@@ -321,10 +332,11 @@ func countCRLF(r io.Reader) (counted, error) {
 	bp := spoolBuffers.Get().(*[]byte)
 	defer spoolBuffers.Put(bp)
 	buf := (*bp)[:cap(*bp)]
-	n, last := int64(0), byte(0)
+	stored, n, last := int64(0), int64(0), byte(0)
 	for {
 		k, err := r.Read(buf)
 		if k > 0 {
+			stored += int64(k)
 			n += int64(k + bytes.Count(buf[:k], newline) - bytes.Count(buf[:k], crlf))
 			if last == '\r' && buf[0] == '\n' {
 				n--
@@ -332,7 +344,7 @@ func countCRLF(r io.Reader) (counted, error) {
 			last = buf[k-1]
 		}
 		if err == io.EOF {
-			return counted{n, lacking(n, last)}, nil
+			return counted{stored, n, lacking(n, last)}, nil
 		}
 		if err != nil {
 			return counted{}, err

@@ -300,7 +300,12 @@ func (s *Store) deleteFolder(name string) error {
 	// One rename takes it away. What follows is housekeeping: what it leaves, because we are killed or somebody still
 	// delivers there, is removed by those who come later.
 	trash := stagingName + uniqueName()
-	if err := root.move(dir, trash); err != nil {
+	count := root.leaving()
+	if err = root.move(dir, trash); err == nil {
+		count.noteGone(trash)
+	}
+	count.close()
+	if err != nil {
 		return err
 	}
 	root.removeAll(trash)

@@ -26,11 +26,12 @@ var (
 // A journal is how far somebody has read the journal of a folder. Reading needs no lock: the file only grows, or is
 // replaced. Writing needs the folder's lock, and that all was read under it before.
 type journal struct {
-	stamp stamp       // of the file when we last looked
-	head  journalHead // of the generation we have read
-	start int64       // where its changes begin; 0: there is no journal that can be used
-	end   int64       // octets of it in whole records
-	crc   uint32      // of the last of them
+	folder string      // its name, for the log
+	stamp  stamp       // of the file when we last looked
+	head   journalHead // of the generation we have read
+	start  int64       // where its changes begin; 0: there is no journal that can be used
+	end    int64       // octets of it in whole records
+	crc    uint32      // of the last of them
 }
 
 // validity gives the UIDVALIDITY that the journal is about, 0 when there is none.
@@ -50,7 +51,7 @@ func (j *journal) read(p *place) (*snapshot, []record, error) {
 		return nil, nil, fmt.Errorf("read journal: %w", err)
 	}
 	if now == (stamp{}) {
-		*j = journal{}
+		j.lose(stamp{})
 		return nil, nil, errNoJournal
 	}
 	if now == j.stamp {
@@ -59,16 +60,19 @@ func (j *journal) read(p *place) (*snapshot, []record, error) {
 	s, recs, err := j.readFile(p, now)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		*j = journal{}
+		j.lose(stamp{})
 		return nil, nil, errNoJournal
 	case errors.Is(err, errNoJournal):
-		slog.Warn("the journal cannot be used, a new one is begun", "err", err)
+		slog.Warn("the journal cannot be used, a new one is begun", "folder", j.folder, "err", err)
 		return nil, nil, err
 	case err != nil:
 		return nil, nil, fmt.Errorf("read journal: %w", err)
 	}
 	return s, recs, nil
 }
+
+// lose forgets what was read: the file that looks like this is no journal that can be used.
+func (j *journal) lose(now stamp) { *j = journal{folder: j.folder, stamp: now} }
 
 func (j *journal) usable() error {
 	if j.start == 0 {
@@ -80,7 +84,7 @@ func (j *journal) usable() error {
 func (j *journal) readFile(p *place, now stamp) (*snapshot, []record, error) {
 	fd, err := openat(p.fd, journalName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err == unix.ELOOP || err == unix.EACCES {
-		if *j = (journal{stamp: now}); err == unix.ELOOP {
+		if j.lose(now); err == unix.ELOOP {
 			err = errors.New("it is a symbolic link")
 		}
 		return nil, nil, fmt.Errorf("%w: %w", errNoJournal, err)
@@ -95,7 +99,7 @@ func (j *journal) readFile(p *place, now stamp) (*snapshot, []record, error) {
 	}
 	now = stampOf(&st)
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxJournal {
-		*j = journal{stamp: now}
+		j.lose(now)
 		return nil, nil, fmt.Errorf("%w: it is no file, or too large", errNoJournal)
 	}
 	src := fileSource{fd: fd, size: st.Size}
@@ -132,13 +136,13 @@ func (j *journal) resume(src source, now stamp) ([]record, bool, error) {
 
 // begin reads a journal from its beginning. Without a snapshot when it turns out to be the one we know.
 func (j *journal) begin(src source, now stamp) (*snapshot, []record, error) {
-	next := journal{stamp: now}
+	next := journal{folder: j.folder, stamp: now}
 	s, recs, err := next.decode(src)
 	if err == nil && next.head == j.head && next.end == j.end && next.crc == j.crc && j.start != 0 {
 		s, recs = nil, nil
 	}
 	if err != nil && !errors.Is(err, errNoJournal) {
-		next = journal{} // the next read tries again
+		next = journal{folder: j.folder} // the next read tries again
 	}
 	*j = next
 	return s, recs, err
@@ -147,11 +151,7 @@ func (j *journal) begin(src source, now stamp) (*snapshot, []record, error) {
 // decode reads the whole of a journal.
 func (j *journal) decode(src source) (*snapshot, []record, error) {
 	size := j.stamp.size
-	lead := int64(headSize + recordHead + 4)
-	if size < lead {
-		return nil, nil, fmt.Errorf("%w: %w", errNoJournal, errDamaged)
-	}
-	b, err := src.read(0, lead)
+	b, err := src.read(0, min(headSize, size))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,6 +176,9 @@ func (j *journal) decode(src source) (*snapshot, []record, error) {
 // readSnapshot reads the first record. The names get a piece of memory of their own, which lives as long as the snapshot.
 func readSnapshot(src source, size int64, before uint32) (s *snapshot, crc uint32, end int64, err error) {
 	damaged := fmt.Errorf("%w: %w", errNoJournal, errDamaged)
+	if size < headSize+recordHead+4 {
+		return nil, 0, 0, damaged
+	}
 	lead, err := src.read(headSize, recordHead+4)
 	if err != nil {
 		return nil, 0, 0, err
@@ -283,7 +286,7 @@ func (j *journal) add(p *place, r *record, durable bool) error {
 		return errJournalMoved
 	}
 	if st.Size > j.end {
-		slog.Warn("the journal has a torn end, which is cut off", "octets", st.Size-j.end)
+		slog.Warn("the journal has a torn end, which is cut off", "folder", j.folder, "octets", st.Size-j.end)
 		if err := ftruncate(fd, j.end); err != nil {
 			return err
 		}
@@ -320,7 +323,7 @@ func (j *journal) replace(p *place, validity uint32, s *snapshot, durable bool) 
 }
 
 func (j *journal) renew(p *place, validity uint32, s *snapshot, durable bool) (journal, error) {
-	next := journal{head: journalHead{validity: validity}}
+	next := journal{folder: j.folder, head: journalHead{validity: validity}}
 	rand.Read(next.head.generation[:])
 	head := next.head.encode()
 	b, names, crc := s.encode(crcOf(head))

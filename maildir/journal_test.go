@@ -3,6 +3,7 @@ package maildir
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,9 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newPlace makes an empty Maildir, and opens its directory.
+// newPlace makes an empty Maildir, and opens its directory. What is logged until the end of the test is not shown.
 func newPlace(t testing.TB) (*place, string) {
 	t.Helper()
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { slog.SetDefault(before) })
 	path := t.TempDir()
 	if err := os.Mkdir(filepath.Join(path, "cur"), 0o700); err != nil {
 		t.Fatal(err)
@@ -49,11 +53,11 @@ func must[T any](v T, err error) func(testing.TB) T {
 // someSnapshot makes a folder of n messages, with something of everything.
 func someSnapshot(n int) *snapshot {
 	s := &snapshot{
-		time: time.UnixMicro(1763900000123456), modseq: 1763900000000000 + uint64(n), floor: 12, next: uint32(3*n + 4),
+		time: time.UnixMicro(1763900000123456), modseq: 1763900000000000 + uint64(n), next: uint32(3*n + 4),
 		table:    []where{{inNew, "", nil}, {inCur, ":2,", nil}, {inCur, ":2,FSab", []uint16{0, 1}}},
 		keywords: []string{"$Over", "zwölf"},
-		ids:      []ident{{1, "M123", ""}, {3, "", "T77"}},
-		vanished: []vanishing{{UIDRange{5, 9}, 17}, {UIDRange{1, 1}, 17}, {UIDRange{20, 20}, 1763900000000000}},
+		ids:      idents{{1, emailIDOf("a")}, {3, emailIDOf("b")}},
+		removed:  graveyard{[]vanishing{{UIDRange{5, 9}, 17}, {UIDRange{1, 1}, 17}, {UIDRange{20, 20}, 1763900000000000}}, 12},
 		by:       "penny",
 	}
 	day := time.Unix(1763900000, 5)
@@ -92,7 +96,7 @@ func someRecord(i int) *record {
 	case 2:
 		r.vanished = []UIDRange{{4, 9}, {1, 1}}
 	case 3:
-		r.ids = []ident{{3, "M1", "T1"}}
+		r.ids = []ident{{3, emailIDOf("a")}}
 		r.views = someSnapshot(0).views
 	case 4:
 		r.modseq = 0
@@ -522,5 +526,59 @@ func BenchmarkJournalReplace(b *testing.B) {
 		if err := w.replace(p, 1, s, false); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestGraveyard(t *testing.T) {
+	now := time.Now()
+	at := func(d time.Duration) uint64 { return uint64(now.Add(d).UnixMicro()) }
+	var g graveyard
+	g.add([]UIDRange{{7, 7}, {1, 3}}, at(-2*vanishedAge))
+	g.add([]UIDRange{{20, 20}}, at(-vanishedAge-time.Hour))
+	g.add([]UIDRange{{9, 9}, {12, 14}}, at(-time.Hour))
+	g.add([]UIDRange{{8, 8}, {10, 11}}, at(-time.Minute))
+	for _, c := range []struct {
+		since uint64
+		want  string
+	}{{0, "1:3,7:14,20"}, {at(-2 * vanishedAge), "8:14,20"}, {at(-time.Hour), "8,10:11"}, {at(0), ""}, {1<<64 - 1, ""}} {
+		if got, whole := g.since(c.since); !whole || ranges(got) != c.want {
+			t.Errorf("since %d: %s, %v, not %s", c.since, ranges(got), whole, c.want)
+		}
+	}
+	g.trim(now)
+	if g.floor != at(-vanishedAge-time.Hour) || len(g.list) != 4 {
+		t.Error(g.floor, g.list)
+	}
+	if _, whole := g.since(g.floor - 1); whole {
+		t.Error("it knows what it has forgotten")
+	}
+	if got, whole := g.since(g.floor); !whole || ranges(got) != "8:14" {
+		t.Error(ranges(got), whole)
+	}
+	for i := range 2 * maxVanished {
+		g.add([]UIDRange{{uint32(100 + 3*i), uint32(101 + 3*i)}}, at(0)+uint64(i/3))
+	}
+	g.trim(now)
+	if n := len(g.list); n > maxVanished || n < maxVanished-3 || g.list[0].modseq <= g.floor {
+		t.Error(n, g.floor)
+	}
+	one := graveyard{}
+	for i := range 2 * maxVanished {
+		one.add([]UIDRange{{uint32(1 + 2*i), uint32(1 + 2*i)}}, at(0))
+	}
+	one.trim(now)
+	if got, whole := one.since(at(-time.Second)); !whole || len(got) != 2*maxVanished {
+		t.Error(len(got), whole)
+	}
+}
+
+func TestEmailID(t *testing.T) {
+	if id := emailIDOf("1700000000.M1P2.host").String(); len(id) != 21 || id != emailIDOf("1700000000.M1P2.host").String() {
+		t.Error(id)
+	}
+	var l idents
+	l.set([]ident{{9, emailIDOf("x")}, {3, emailIDOf("y")}, {9, emailIDOf("z")}})
+	if l.of(3, "a") != emailIDOf("y") || l.of(9, "a") != emailIDOf("z") || l.of(4, "a") != emailIDOf("a") || len(l) != 2 {
+		t.Error(l)
 	}
 }

@@ -126,11 +126,10 @@ func (e *encoder) ids(list []ident) {
 	if len(list) == 0 {
 		return
 	}
-	e.attribute(tagIDs, func() {
+	e.attribute(tagEmailIDs, func() {
 		for _, id := range list {
 			e.u32(id.uid)
-			e.b = appendName(e.b, id.email)
-			e.b = appendName(e.b, id.thread)
+			e.b = append(e.b, id.email[:]...)
 		}
 	})
 }
@@ -278,9 +277,11 @@ func (d *decoder) keywords() (names []string) {
 	return names
 }
 
-func (d *decoder) ids() (list []ident) {
-	for len(d.b) > 0 {
-		list = append(list, ident{d.u32(), d.name(), d.name()})
+func (d *decoder) ids() []ident {
+	list := make([]ident, len(d.b)/14)
+	for i := range list {
+		list[i].uid = d.u32()
+		copy(list[i].email[:], d.take(len(list[i].email)))
 	}
 	return list
 }

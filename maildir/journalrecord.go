@@ -39,13 +39,14 @@ const (
 	tagChanged  = 2
 	tagVanished = 3
 	tagKeywords = 4
-	tagIDs      = 5
+	tagEmailIDs = 5
 	tagNew      = 6
 	tagCur      = 7
 	tagList     = 8
 	tagLetters  = 9
 	tagBy       = 10
 	tagInfos    = 11
+	tagAfter    = 12 // not given yet, nor are those after it; 12 is kept for THREADIDs
 	// 32 to 39 are kept for what undoing a change will need: the infos before it, the names and inodes of what it removed.
 )
 
@@ -62,18 +63,6 @@ type where struct {
 	dir  byte // inNew or inCur
 	text string
 	more []uint16
-}
-
-// A vanishing is UIDs that were removed by one change.
-type vanishing struct {
-	UIDRange
-	modseq uint64
-}
-
-// An ident is what a message's EMAILID and THREADID are when they are not what its base name says; "" is that.
-type ident struct {
-	uid           uint32
-	email, thread string // at most 255 octets each
 }
 
 // A listView is as far as we have read the UID list.
@@ -121,7 +110,6 @@ type record struct {
 type snapshot struct {
 	time     time.Time
 	modseq   uint64 // the highest one given
-	floor    uint64 // vanished knows all that was removed after this modseq
 	next     uint32 // UIDNEXT
 	uids     []uint32
 	names    string   // of all base names, each behind an octet that holds its length
@@ -131,8 +119,8 @@ type snapshot struct {
 	modseqs  []uint64
 	table    []where
 	keywords []string // names of keywords beyond the letters
-	ids      []ident  // UIDs rising
-	vanished []vanishing
+	ids      idents
+	removed  graveyard
 	views    views
 	by       string
 }
@@ -252,7 +240,7 @@ func (r *record) decode(payload []byte) error {
 				v.bad = v.bad || u.First == 0 || u.First > u.Last
 			}
 			d.join(v)
-		case tagIDs:
+		case tagEmailIDs:
 			r.ids = v.ids()
 			d.join(v)
 		case tagBy:
@@ -270,14 +258,14 @@ func (r *record) decode(payload []byte) error {
 // encode gives the snapshot as the first record of a file: its beginning, and the names that follow it.
 func (s *snapshot) encode(before uint32) (b, names []byte, crc uint32) {
 	n := len(s.uids)
-	e := encoder{make([]byte, recordHead, recordHead+snapshotHead+20*n+4096+16*len(s.vanished))}
+	e := encoder{make([]byte, recordHead, recordHead+snapshotHead+20*n+4096+16*len(s.removed.list))}
 	e.u32(uint32(len(s.names)))
 	e.u32(uint32(n))
 	e.u32(s.next)
 	e.u32(0)
 	e.u64(uint64(s.time.UnixMicro()))
 	e.u64(s.modseq)
-	e.u64(s.floor)
+	e.u64(s.removed.floor)
 	for _, array := range [][]uint32{s.uids, s.wheres, s.saved} {
 		for _, v := range array {
 			e.u32(v)
@@ -293,9 +281,9 @@ func (s *snapshot) encode(before uint32) (b, names []byte, crc uint32) {
 	})
 	e.keywords(s.keywords)
 	e.ids(s.ids)
-	if len(s.vanished) > 0 {
+	if len(s.removed.list) > 0 {
 		e.attribute(tagVanished, func() {
-			for _, v := range s.vanished {
+			for _, v := range s.removed.list {
 				e.u32(v.First)
 				e.u32(v.Last)
 				e.u64(v.modseq)
@@ -318,7 +306,7 @@ func (s *snapshot) decode(payload []byte, names string) error {
 	s.next = d.u32()
 	d.u32()
 	s.time = time.UnixMicro(int64(d.u64()))
-	s.modseq, s.floor = d.u64(), d.u64()
+	s.modseq, s.removed.floor = d.u64(), d.u64()
 	if d.bad || n > len(d.b)/20 || size != len(names) {
 		return errDamaged
 	}
@@ -336,15 +324,15 @@ func (s *snapshot) decode(payload []byte, names string) error {
 		case tagKeywords:
 			s.keywords = v.keywords()
 			d.join(v)
-		case tagIDs:
+		case tagEmailIDs:
 			s.ids = v.ids()
 			d.join(v)
 		case tagVanished:
-			s.vanished = make([]vanishing, len(v.b)/16)
-			for i := range s.vanished {
+			s.removed.list = make([]vanishing, len(v.b)/16)
+			for i := range s.removed.list {
 				u := vanishing{UIDRange{v.u32(), v.u32()}, v.u64()}
-				s.vanished[i] = u
-				v.bad = v.bad || u.First == 0 || u.First > u.Last || u.modseq <= s.floor || i > 0 && u.modseq < s.vanished[i-1].modseq
+				s.removed.list[i] = u
+				v.bad = v.bad || u.First == 0 || u.First > u.Last || u.modseq <= s.removed.floor || i > 0 && u.modseq < s.removed.list[i-1].modseq
 			}
 			d.join(v)
 		case tagBy:
@@ -381,6 +369,11 @@ func (s *snapshot) sound() bool {
 	}
 	if last != 0 && s.next <= last || at != len(s.names) {
 		return false
+	}
+	for i := 1; i < len(s.ids); i++ {
+		if s.ids[i].uid <= s.ids[i-1].uid {
+			return false
+		}
 	}
 	for _, w := range s.table {
 		for _, k := range w.more {

@@ -18,10 +18,27 @@ import (
 // victimEnv tells the test program to be one that is killed: it works on the Maildir named there.
 const victimEnv = "MAILDIR_TEST_VICTIM"
 
+// cacheVictimEnv likewise, for one that fills a cache.
+const cacheVictimEnv = "MAILDIR_TEST_CACHE_VICTIM"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(victimEnv); path != "" {
+		if os.Getenv(victimEnv+"_DOES") == "quota" {
+			if err := quotaVictim(path); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
+		}
 		victim(path)
 		return
+	}
+	if spec := os.Getenv(soakEnv); spec != "" {
+		soakWorker(spec)
+		return
+	}
+	if path := os.Getenv(cacheVictimEnv); path != "" {
+		cacheVictim(path)
 	}
 	os.Exit(m.Run())
 }

@@ -102,13 +102,22 @@ type Options struct {
 // mounted is no empty mailbox. A missing new or tmp is made, and what lies in tmp for more than
 // 36 hours is removed.
 func Open(path string) (*Store, error) {
-	root, err := openPlace(unix.AT_FDCWD, path, true)
+	root, err := openRoot(path)
 	if err != nil {
 		return nil, fmt.Errorf("open maildir %s: %w", path, err)
 	}
 	root.clean()
 	root.cleanStages()
 	return &Store{path: path, root: root}, nil
+}
+
+// openRoot opens the directory of a Maildir itself.
+func openRoot(path string) (*place, error) {
+	root, err := openPlace(unix.AT_FDCWD, path, true)
+	if err == nil {
+		root.joinQuota(path)
+	}
+	return root, err
 }
 
 // Create makes the Maildir at path, and the directories above it, and opens it. All of it is synced.

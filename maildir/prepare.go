@@ -12,14 +12,25 @@ import (
 // a log of its own notes name between the two. The message is on disk then, in the Maildir's tmp, where it may
 // stay for a day. A delivery to several mailboxes cannot be prepared.
 func (d *Delivery) Prepare() (name string, err error) {
-	if d.done || len(d.targets) != 1 {
+	if d.done || len(d.also) > 0 {
 		return "", fs.ErrClosed
 	}
 	defer d.Abort()
-	tmp := d.targets[0].tmp
+	tmp := d.first.tmp
 	if err := d.file.finish(time.Time{}); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)
 	}
+	// It counts from here on: whoever finishes it does not ask again.
+	count, err := d.first.root.claim(d.file.s, 1)
+	if err != nil {
+		return "", fmt.Errorf("deliver: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			count.note(-d.file.s, -1)
+		}
+		count.close()
+	}()
 	name = d.file.sized()
 	if err := renameNew(tmp, d.file.name, tmp, name); err != nil {
 		return "", fmt.Errorf("deliver: %w", err)

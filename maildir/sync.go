@@ -261,11 +261,16 @@ func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
 		}
 	}
 	fresh := f.head.next
-	for i, s := range p.unknown {
+	var others []sighting // of the base name at hand, in other places
+	for i := 0; i < len(p.unknown); i++ {
+		s := p.unknown[i]
 		lk.touch()
 		if i+1 < len(p.unknown) && p.unknown[i+1].base == s.base {
+			others = append(others, s)
 			continue // seen in two places: the later one counts, cur before new
 		}
+		same := others
+		others = nil
 		if !listable(s.base) {
 			clean := uniqueName()
 			if renameNew(f.dir.fd, sub(s.dir)+s.base+s.info.text, f.dir.fd, sub(s.dir)+clean+s.info.text) != nil {
@@ -286,6 +291,11 @@ func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
 			f.inNew++
 		}
 		f.changed = true
+		for _, o := range same {
+			if twin, ok := f.twin(m, o); ok {
+				p.unknown = append(p.unknown, twin)
+			}
+		}
 	}
 	return fresh, nil
 }

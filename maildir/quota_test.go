@@ -1,0 +1,482 @@
+package maildir
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pennypost/maildir/internal/disk"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParseSizes(t *testing.T) {
+	for text, want := range map[string]Usage{
+		"1000S,3C\n10 2\n":                  {10, 2, Limits{1000, 3}},
+		"0S\n10 2\n5 1\n-5 -1\n":            {10, 2, Limits{}},
+		"7C\n0 0\n":                         {0, 0, Limits{0, 7}},
+		"3C,1000S\n10 2\n":                  {10, 2, Limits{1000, 3}},
+		"5S,7X,x,,3C\n        10       2\n": {10, 2, Limits{5, 3}},
+		"abc\n10 2\n":                       {10, 2, Limits{}},
+	} {
+		got, err := parseSizes(text)
+		if err != nil || got.usage != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{
+		"", "10S", "10S\n", "10S\nhello\n", "10S\n10 2", "10S\n10 2\n5", "10S\n10 2\n5 1 1\n", "10S\n-10 2\n", "10S\n10 2\n-11 -1\n",
+		"10S\n99999999999999999999 1\n", "10S\n1152921504606846976 1\n1152921504606846976 1\n", "10S\n\x00\x00\x00\n", "10S\n\n10 2\n",
+	} {
+		if got, err := parseSizes(text); err == nil {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
+func FuzzSizes(f *testing.F) {
+	f.Add("1000S,3C\n10 2\n-5 -1\n")
+	f.Add("0S\n0 0\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := parseSizes(text)
+		if err != nil {
+			return
+		}
+		b, err := parseSizes(a.usage.String())
+		if err != nil || b.usage != a.usage || b.lines != 1 {
+			t.Errorf("%q: %+v became %+v, %v", text, a, b, err)
+		}
+	})
+}
+
+// all gives the messages of a picture.
+func all(st *State) []Message {
+	list := make([]Message, 0, st.Len())
+	for _, m := range st.All() {
+		list = append(list, m)
+	}
+	return list
+}
+
+// audit checks that what is noted is what is there, and gives it.
+func audit(t *testing.T, s *Store) Usage {
+	t.Helper()
+	u, err := s.Quota()
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := Usage{Limits: u.Limits}
+	if err := s.root.countAll(&is); err != nil {
+		t.Fatal(err)
+	}
+	if u != is {
+		t.Errorf("noted %+v, there is %+v", u, is)
+	}
+	return u
+}
+
+// Everything that adds or removes a message is noted.
+func TestQuotaFollows(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/1.a:2,", "some\nold\nmail\n")
+	put(t, s, "new/2.b,S=100,W=100", "says it is longer\n")
+	s.SetQuota(Limits{Octets: 100_000, Messages: 50})
+	if u := audit(t, s); u.Octets != 114 || u.Messages != 2 {
+		t.Error(u)
+	}
+	if err := s.CreateFolder("A"); err != nil {
+		t.Fatal(err)
+	}
+	in, a := open(t, s, "INBOX"), open(t, s, "A")
+	d, err := s.Deliver(DeliverOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Also(s, DeliverOptions{Folder: "A"}); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(d, "x\r\ny\r\n")
+	if _, err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Octets != 122 || u.Messages != 4 {
+		t.Error(u)
+	}
+	if _, err := in.Append(AppendOptions{Flags: Seen}, strings.NewReader("z\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Copy(all(look(t, in, true)), a); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Messages != 9 {
+		t.Error(u)
+	}
+	if _, err := in.Move(all(look(t, in, true))[:2], a); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Messages != 9 {
+		t.Error(u)
+	}
+	if err := in.Expunge(all(look(t, in, true))); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Messages != 7 {
+		t.Error(u)
+	}
+	p, err := s.Deliver(DeliverOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(p, "prepared\n")
+	name, err := p.Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Finish(name); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Messages != 8 {
+		t.Error(u)
+	}
+	if err := s.RenameFolder("A", "B"); err != nil {
+		t.Fatal(err)
+	}
+	audit(t, s)
+	if err := s.DeleteFolder("B"); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Messages != 1 {
+		t.Error(u)
+	}
+	// From one Maildir into another.
+	other := newStore(t)
+	other.SetQuota(Limits{Messages: 5})
+	to := open(t, other, "INBOX")
+	if _, err := in.Move(all(look(t, in, true)), to); err != nil {
+		t.Fatal(err)
+	}
+	if u := audit(t, s); u.Messages != 0 {
+		t.Error(u)
+	}
+	if u := audit(t, other); u.Messages != 1 {
+		t.Error(u)
+	}
+	noLeftovers(t, s)
+}
+
+// A full Maildir takes nothing more, lets everything go, and says which message is too large for good.
+func TestQuotaFull(t *testing.T) {
+	s := newStore(t)
+	s.SetQuota(Limits{Octets: 100, Messages: 3})
+	if err := s.CreateFolder("A"); err != nil {
+		t.Fatal(err)
+	}
+	in, a := open(t, s, "INBOX"), open(t, s, "A")
+	long := strings.Repeat("x", 101)
+	if _, err := in.Append(AppendOptions{}, strings.NewReader(long)); !errors.Is(err, ErrQuota) || !errors.Is(err, ErrTooBig) {
+		t.Error(err)
+	}
+	for _, text := range []string{long[:50], long[:40]} {
+		if _, err := in.Append(AppendOptions{}, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Room(10); err != nil {
+		t.Error(err)
+	}
+	if err := s.Room(11); !errors.Is(err, ErrQuota) || errors.Is(err, ErrTooBig) {
+		t.Error(err)
+	}
+	if _, err := in.Append(AppendOptions{}, strings.NewReader(long[:11])); !errors.Is(err, ErrQuota) || errors.Is(err, ErrTooBig) {
+		t.Error(err)
+	}
+	if _, err := in.Copy(all(look(t, in, true)), a); !errors.Is(err, ErrQuota) {
+		t.Error(err)
+	}
+	if _, err := in.Append(AppendOptions{}, strings.NewReader("x")); err != nil {
+		t.Error(err)
+	}
+	if err := s.Room(0); !errors.Is(err, ErrQuota) {
+		t.Error(err)
+	}
+	if _, err := s.Deliver(DeliverOptions{}); !errors.Is(err, ErrQuota) {
+		t.Error(err)
+	}
+	if _, err := in.Move(all(look(t, in, true))[:1], a); err != nil {
+		t.Error(err)
+	}
+	if err := in.Expunge(all(look(t, in, true))); err != nil {
+		t.Error(err)
+	}
+	if u := audit(t, s); u.Messages != 1 || u.Octets != 50 {
+		t.Error(u)
+	}
+	// One of two is full: the other gets its mail.
+	other := newStore(t)
+	d, err := other.Deliver(DeliverOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Also(s, DeliverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(d, long[:51])
+	_, err = d.Commit()
+	if part, ok := errors.AsType[*PartialError](err); !ok || !errors.Is(part.Failed[1], ErrQuota) {
+		t.Error(err)
+	}
+	noLeftovers(t, s)
+	noLeftovers(t, other)
+}
+
+// What other programs do is found when it matters: when the file says that there is no room, and may be wrong.
+func TestQuotaForeign(t *testing.T) {
+	s := newStore(t)
+	file := filepath.Join(s.Path(), sizeName)
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ago := func(d time.Duration) {
+		at := time.Now().Add(-d)
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("100S,3C\n60 2\n30 1\n") // nothing of it is there
+	if err := s.Room(1); err != nil {
+		t.Error(err)
+	}
+	if got := get(t, s, sizeName); got != "100S,3C\n0 0\n" {
+		t.Errorf("%q", got)
+	}
+	write("100S,3C\n90 3\n")
+	if err := s.Room(1); !errors.Is(err, ErrQuota) {
+		t.Error("a fresh count is not believed")
+	}
+	ago(14 * time.Minute)
+	if err := s.Room(1); !errors.Is(err, ErrQuota) {
+		t.Error("a count of 14 minutes ago is not believed")
+	}
+	ago(16 * time.Minute)
+	if err := s.Room(1); err != nil {
+		t.Error(err)
+	}
+	// A long one is counted anew, full or not.
+	write("100000S\n" + strings.Repeat("1 1\n", 1280))
+	if u := audit(t, s); u.Messages != 0 || u.Limits.Octets != 100000 {
+		t.Error(u)
+	}
+	// What is set goes before what is written.
+	s.SetQuota(Limits{Messages: 7})
+	if u := audit(t, s); u.Limits != (Limits{Messages: 7}) {
+		t.Error(u)
+	}
+	if got := get(t, s, sizeName); got != "7C\n0 0\n" {
+		t.Errorf("%q", got)
+	}
+	s.SetQuota(Limits{})
+	audit(t, s)
+	if got := get(t, s, sizeName); got != "0S\n0 0\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// Damaged, foreign and hostile files are counted anew; where nobody has set limits, what is no file is not there.
+func TestQuotaDamaged(t *testing.T) {
+	for _, make := range []func(path string) error{
+		func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		func(path string) error { return os.WriteFile(path, []byte("50C\nhello\n"), 0o600) },
+		func(path string) error { return os.WriteFile(path, []byte("50C\n1 1\n1"), 0o600) },
+		func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte{0}, 100), 0o600) },
+		func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte{'\n'}, 3<<20), 0o600) },
+		func(path string) error { return os.Symlink("/etc/passwd", path) },
+		func(path string) error { return os.Symlink("nothing", path) },
+		func(path string) error { return unix.Mkfifo(path, 0o600) },
+	} {
+		s := newStore(t)
+		if err := make(filepath.Join(s.Path(), sizeName)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Quota(); err != nil {
+			t.Error(err)
+		}
+		s.SetQuota(Limits{Messages: 50})
+		if _, err := open(t, s, "INBOX").Append(AppendOptions{}, strings.NewReader("x")); err != nil {
+			t.Error(err)
+		}
+		if u := audit(t, s); u.Messages != 1 {
+			t.Error(u)
+		}
+		noLeftovers(t, s)
+	}
+}
+
+// Of those who want the last places at once, so many get one as there are.
+func TestQuotaAtOnce(t *testing.T) {
+	const writers, limit = 10, 25
+	s := newStore(t)
+	s.SetQuota(Limits{Messages: limit, Octets: 1 << 20})
+	var wg sync.WaitGroup
+	var taken atomic.Int32
+	for range writers {
+		wg.Go(func() {
+			f := open(t, s, "INBOX")
+			for i := range 5 {
+				var err error
+				if i%2 == 0 {
+					_, err = f.Append(AppendOptions{}, newText(100))
+				} else if d, derr := s.Deliver(DeliverOptions{}); derr != nil {
+					err = derr
+				} else {
+					io.Copy(d, newText(100))
+					_, err = d.Commit()
+				}
+				if err == nil {
+					taken.Add(1)
+				} else if !errors.Is(err, ErrQuota) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if u := audit(t, s); u.Messages != limit || taken.Load() != limit {
+		t.Errorf("%d taken, %+v", taken.Load(), u)
+	}
+}
+
+// Ten processes, some of which remove, while others have it counted anew all the time.
+func TestQuotaProcesses(t *testing.T) {
+	s := newStore(t)
+	s.SetQuota(Limits{Messages: 1000})
+	audit(t, s)
+	procs := make([]*exec.Cmd, 10)
+	for i := range procs {
+		procs[i] = exec.Command(os.Args[0])
+		procs[i].Env = append(os.Environ(), victimEnv+"="+s.Path(), victimEnv+"_DOES=quota")
+		procs[i].Stderr = os.Stderr
+		if err := procs[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := time.Now().Add(time.Second)
+	for time.Now().Before(stop) {
+		if err := s.root.recount(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, p := range procs {
+		if err := p.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	u := audit(t, s)
+	t.Logf("%+v", u)
+}
+
+// quotaVictim works on a Maildir that is counted.
+func quotaVictim(path string) error {
+	s, err := Open(path)
+	if err != nil {
+		return err
+	}
+	f, err := s.OpenFolder("INBOX")
+	if err != nil {
+		return err
+	}
+	for i := range 12 {
+		uid, err := f.Append(AppendOptions{}, newText(100+i))
+		if err != nil {
+			return err
+		}
+		if i%3 == 0 {
+			st, err := f.Sync(SyncOptions{})
+			if err != nil {
+				return err
+			}
+			k, ok := st.Find(uid)
+			if !ok {
+				return fmt.Errorf("no UID %d", uid)
+			}
+			if err := f.Expunge([]Message{st.At(k)}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Where nobody counts, a Store looks once.
+func TestQuotaCostsNothing(t *testing.T) {
+	s := newStore(t)
+	looks := 0
+	disk.Hook = func(c *disk.Call, do func() error) error {
+		if c.Name == sizeName {
+			looks++
+		}
+		return do()
+	}
+	defer func() { disk.Hook = nil }()
+	f := open(t, s, "INBOX")
+	for range 5 {
+		if _, err := f.Append(AppendOptions{}, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.Deliver(DeliverOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Expunge(all(look(t, f, true))); err != nil {
+		t.Fatal(err)
+	}
+	if looks != 1 {
+		t.Errorf("%d looks", looks)
+	}
+}
+
+// On a full disk mail can be removed, and is not counted wrongly for ever.
+func TestQuotaDiskFull(t *testing.T) {
+	s := newStore(t)
+	s.SetQuota(Limits{Messages: 50})
+	f := open(t, s, "INBOX")
+	for range 3 {
+		if _, err := f.Append(AppendOptions{}, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st := look(t, f, true)
+	disk.Hook = func(c *disk.Call, do func() error) error {
+		if c.Op == disk.Write || c.Op == disk.Create {
+			return unix.ENOSPC
+		}
+		return do()
+	}
+	defer func() { disk.Hook = nil }()
+	if _, err := f.Append(AppendOptions{}, strings.NewReader("x")); !errors.Is(err, unix.ENOSPC) {
+		t.Error(err)
+	}
+	if err := f.Expunge(all(st)); err != nil {
+		t.Error(err)
+	}
+	disk.Hook = nil
+	if err := s.root.recount(); err != nil {
+		t.Fatal(err)
+	}
+	audit(t, s)
+}
