@@ -43,6 +43,9 @@ type soaking struct {
 	l       *ledger
 	file    *os.File // the ledger's
 	workers []*soakProcess
+	program string
+	uid     int // who the workers are
+	gid     int
 }
 
 type soakProcess struct {
@@ -53,15 +56,19 @@ type soakProcess struct {
 }
 
 func soak(t *testing.T, mode string) {
-	s := &soaking{t: t, seed: *chaosSeed, mode: mode}
+	s := &soaking{t: t, seed: *chaosSeed, mode: mode, program: os.Args[0], uid: os.Geteuid(), gid: os.Getegid()}
 	if s.seed == 0 {
 		s.seed = uint64(time.Now().UnixNano())
 	}
-	var err error
-	if s.top, err = os.MkdirTemp("", "pennypost-soak"); err != nil {
-		t.Fatal(err)
+	if mode == theirs {
+		s.besideDovecot()
+	} else {
+		var err error
+		if s.top, err = os.MkdirTemp("", "pennypost-soak"); err != nil {
+			t.Fatal(err)
+		}
+		s.path = filepath.Join(s.top, "Maildir")
 	}
-	s.path = filepath.Join(s.top, "Maildir")
 	t.Logf("%s directories, seed %d; replay: make soak SEED=%[2]d (the workers do the same, the system decides when)", mode, s.seed)
 	s.prepare()
 	begun := time.Now()
@@ -79,6 +86,9 @@ func soak(t *testing.T, mode string) {
 	t.Logf("seed %d: %d operations, %d looks in %.1f s, %d names; the longest look took %v", s.seed, ops, looks, time.Since(begun).Seconds(),
 		s.l.head[ledgerCount].Load(), time.Duration(s.l.head[ledgerSlow].Load()).Round(time.Millisecond))
 	if t.Failed() {
+		if kept := s.top + ".failed"; mode == theirs && os.Rename(s.top, kept) == nil {
+			s.top = kept
+		}
 		t.Logf("Maildir and logs are kept in %s", s.top)
 	} else {
 		os.RemoveAll(s.top)
@@ -87,13 +97,16 @@ func soak(t *testing.T, mode string) {
 
 func (s *soaking) prepare() {
 	s.l, s.file = newLedger(s.t, int(soakTime.Seconds()*5000))
-	store, err := Create(s.path, Options{})
+	store, err := Create(s.path, Options{UID: s.uid, GID: s.gid})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer store.Close()
-	for _, dir := range []string{filepath.Join(s.top, "log"), filepath.Join(s.path, "away")} {
+	for _, dir := range []string{filepath.Join(s.top, "logs"), filepath.Join(s.path, "away")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.Chown(dir, s.uid, s.gid); err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -105,7 +118,12 @@ func (s *soaking) prepare() {
 		}
 		for n := range 100 {
 			base, id := fmt.Sprintf("%d.%d_%d.first", time.Now().Unix(), i, n), fmt.Sprintf("first.%d.%d", i, n)
-			if err := os.WriteFile(filepath.Join(s.dir(i), "new", base), []byte(note(id)), 0o600); err != nil {
+			file := filepath.Join(s.dir(i), "new", base)
+			err := os.WriteFile(file, []byte(note(id)), 0o600)
+			if err == nil {
+				err = os.Chown(file, s.uid, s.gid)
+			}
+			if err != nil {
 				s.t.Fatal(err)
 			}
 			s.l.base(name, base).acked.Store(1)
@@ -121,14 +139,22 @@ func (s *soaking) dir(folder int) string {
 	return filepath.Join(s.path, "."+soakFolders[folder])
 }
 
+// works tells whether there is a worker of this number in this run.
+func (s *soaking) works(i int) bool {
+	return s.mode != theirs && roles[i].name != theirs || s.mode == theirs && roles[i].beside
+}
+
 func (s *soaking) start(i int) {
 	p := s.workers[i]
-	p.cmd = exec.Command(os.Args[0])
+	p.cmd = exec.Command(s.program)
 	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=2",
-		fmt.Sprint(soakEnv, "=", i, " ", p.generation, " ", s.seed, " ", s.mode, " ", filepath.Join(s.top, "log"), " ", s.path))
+		fmt.Sprint(soakEnv, "=", i, " ", p.generation, " ", s.seed, " ", s.mode, " ", filepath.Join(s.top, "logs"), " ", s.path))
 	p.cmd.ExtraFiles = []*os.File{s.file}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if s.uid != os.Geteuid() {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.gid)}
+	}
 	p.generation++
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -141,7 +167,9 @@ func (s *soaking) start(i int) {
 func (s *soaking) run() {
 	for i := range roles {
 		s.workers = append(s.workers, &soakProcess{out: new(bytes.Buffer)})
-		s.start(i)
+		if s.works(i) {
+			s.start(i)
+		}
 	}
 	r := rand.New(rand.NewPCG(s.seed, 1<<63))
 	kills, held, stops := 0, 0, 0
@@ -151,7 +179,7 @@ func (s *soaking) run() {
 		switch op := r.IntN(8); {
 		case op < 1:
 		case op < 6: // at any moment
-			if roles[i].kill && s.kill(i) {
+			if s.works(i) && roles[i].kill && s.kill(i) {
 				kills++
 			}
 		case op == 6: // while it holds a lock, which lies around then
@@ -167,6 +195,9 @@ func (s *soaking) run() {
 	}
 	s.l.head[ledgerStop].Store(1)
 	for i, p := range s.workers {
+		if !s.works(i) {
+			continue
+		}
 		select {
 		case err := <-p.ended:
 			if err != nil || p.out.Len() > 0 {
@@ -199,7 +230,7 @@ func (s *soaking) holder(dir string) (int, bool) {
 	for range 200 {
 		if pid, ok := lockPID(dir); ok {
 			for i, p := range s.workers {
-				if p.cmd.Process.Pid == pid {
+				if s.works(i) && p.cmd.Process.Pid == pid {
 					return i, true
 				}
 			}
@@ -294,6 +325,9 @@ func (s *soaking) settled() {
 		t.Logf("%s: %d messages, UIDNEXT %d", name, st.Len(), st.UIDNext)
 	}
 	s.kept(known)
+	if s.mode == theirs {
+		s.complaints()
+	}
 }
 
 // files gives the paths of all files of a folder by their base names.
@@ -355,7 +389,7 @@ func (s *soaking) kept(known map[uint64]bool) {
 	if len(lost) == 0 {
 		return
 	}
-	logs, err := filepath.Glob(filepath.Join(s.top, "log", "*"))
+	logs, err := filepath.Glob(filepath.Join(s.top, "logs", "*"))
 	if err != nil {
 		s.t.Fatal(err)
 	}

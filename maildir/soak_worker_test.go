@@ -26,28 +26,35 @@ var soakFolders = []string{"INBOX", "Box", "Own"}
 
 const ownFolder = 2
 
-// roles are the workers, one process each. Those who may be killed keep nothing that they need later.
+// roles are the workers, one process each. Those who may be killed keep nothing that they need later. Some are not
+// there when Dovecot is, or when it is not.
 var roles = []struct {
-	name string
-	kill bool
-	run  func(w *worker)
+	name   string
+	kill   bool
+	beside bool // and Dovecot may be there
+	run    func(w *worker)
 }{
-	{"deliverer", true, (*worker).deliverer},
-	{"procmail", true, (*worker).procmail},
-	{"mbsync", true, (*worker).mbsync},
-	{"mua", true, (*worker).mua},
-	{"mua", true, (*worker).mua},
-	{"session", true, (*worker).session},
-	{"session", true, (*worker).session},
-	{"session", true, (*worker).session},
-	{"daemon", true, (*worker).daemon},
-	{"reader", false, (*worker).reader},
-	{"poller", false, (*worker).poller},
-	{"idler", false, (*worker).idler},
+	{"deliverer", true, true, (*worker).deliverer},
+	{"procmail", true, true, (*worker).procmail},
+	{"mbsync", true, false, (*worker).mbsync},
+	{"mua", true, false, (*worker).mua},
+	{"mua", true, false, (*worker).mua},
+	{"session", true, true, (*worker).session},
+	{"session", true, true, (*worker).session},
+	{"session", true, true, (*worker).session},
+	{"daemon", true, true, (*worker).daemon},
+	{"reader", false, true, (*worker).reader},
+	{"poller", false, true, (*worker).poller},
+	{"idler", false, true, (*worker).idler},
+	{theirs, false, true, (*worker).dovecot},
+	{theirs, false, true, (*worker).dovecot},
 }
 
 // bits are those that a worker owns in the last folder: 0 to 4 are flags, the others keywords "own5", "own6" …
-var bits = map[int][]int{3: {0}, 4: {1}, 5: {2, 5, 6}, 6: {3, 7, 8}, 7: {4, 9, 10}, 8: {11, 12, 13}}
+var bits = map[int][]int{3: {0}, 4: {1}, 5: {2, 5, 6}, 6: {3, 7, 8}, 7: {4, 9, 10}, 8: {11, 12, 13}, 12: {14}, 13: {15}}
+
+// theirs is the role of a worker that has Dovecot do its work.
+const theirs = "dovecot"
 
 // A worker is one process of the soak test, or one of a daemon's sessions.
 type worker struct {
