@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -385,21 +386,30 @@ func (w *worker) left(f *Folder, msgs []Message) {
 	}
 }
 
-// own changes flags that nobody else changes: what was acknowledged before has to be there still.
+// own changes flags that nobody else changes: what was acknowledged before has to be there still. With a condition
+// (RFC 7162 §3.1.3) a message that somebody else has changed meanwhile has to be refused.
 func (w *worker) own(f *Folder, some []Message, st *State) {
 	bit := w.bits[w.r.IntN(len(w.bits))]
 	on := w.r.IntN(2) == 0
-	entries := make([]*baseEntry, len(some))
-	for i, m := range some {
+	c := Change{}
+	if strict && w.r.IntN(2) == 0 {
+		c.UnchangedSince = st.HighestModSeq
+	}
+	late := map[uint32]bool{} // changed since we have looked
+	for _, m := range some {
 		e := w.l.base(f.Name(), m.Key())
-		entries[i] = e
 		word := flagWord(e.word.Load())
-		if word.known(bit) && !word.pending(bit) && word.is(bit) != hasBit(m, bit) {
-			w.fail("%s: UID %d, %s: %s was acknowledged as %v", f.Name(), m.UID, m.path(), bitName(bit), word.is(bit))
+		for b := range 16 {
+			if !word.known(b) || word.pending(b) || word.is(b) == hasBit(m, b) {
+				continue
+			}
+			if b == bit {
+				w.fail("%s: UID %d, %s: %s was acknowledged as %v", f.Name(), m.UID, m.path(), bitName(bit), word.is(bit))
+			}
+			late[m.UID] = true
 		}
 		e.begin(bit)
 	}
-	c := Change{}
 	switch {
 	case bit < 5 && on:
 		c.Add = 1 << bit
@@ -410,14 +420,27 @@ func (w *worker) own(f *Folder, some []Message, st *State) {
 	default:
 		c.RemoveKeywords = []string{bitName(bit)}
 	}
-	w.say("%s: own %v %s %v", f.Name(), list(some), bitName(bit), on)
-	_, err := f.Store(some, c)
+	w.say("%s: own %v %s %v unchanged since %d", f.Name(), list(some), bitName(bit), on, c.UnchangedSince)
+	refused, err := f.Store(some, c)
 	w.done("store", err)
 	if err != nil {
 		return
 	}
-	for _, e := range entries {
+	for _, m := range some {
+		e := w.l.base(f.Name(), m.Key())
+		if slices.Contains(refused, m.UID) {
+			e.failed(bit)
+			continue
+		}
 		e.done(bit, on)
+		if c.UnchangedSince > 0 && late[m.UID] {
+			if i, ok := w.look(f, ownFolder, false).Find(m.UID); ok && i >= 0 {
+				w.fail("%s: UID %d was changed after MODSEQ %d, and then by us all the same", f.Name(), m.UID, c.UnchangedSince)
+			}
+		}
+	}
+	if len(refused) > 0 {
+		w.say("%s: refused %v", f.Name(), refused)
 	}
 }
 
