@@ -169,6 +169,22 @@ func (d *Delivery) Write(p []byte) (int, error) {
 	return d.file.Write(p)
 }
 
+// Reader ends the writing and opens the text of the message, as it is stored. It can be read to its end whatever
+// becomes of the delivery; the caller closes it.
+func (d *Delivery) Reader() (*os.File, error) {
+	if d.done {
+		return nil, fs.ErrClosed
+	}
+	if err := d.file.finish(time.Time{}); err != nil {
+		return nil, fmt.Errorf("deliver: %w", err)
+	}
+	fd, err := openat(d.first.tmp, d.file.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("deliver: %w", err)
+	}
+	return os.NewFile(uintptr(fd), d.file.name), nil
+}
+
 // A PartialError says that a delivery to several mailboxes reached some of them only.
 type PartialError struct {
 	Failed map[int]error // 0 is the mailbox of Deliver, 1 that of the first Also, and so on
@@ -335,6 +351,9 @@ func (f *spool) Write(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
+	if f.fd < 0 {
+		return 0, fs.ErrClosed
+	}
 	f.taken += int64(len(p))
 	if f.limit > 0 && f.taken > f.limit {
 		return 0, f.fail(ErrTooBig)
@@ -400,9 +419,10 @@ func (f *spool) flush(b []byte) error {
 	return nil
 }
 
-// finish writes the rest, gives the file its date, and syncs it. There is no second try.
+// finish writes the rest, gives the file its date, and syncs it. There is no second try; after it has succeeded
+// it does nothing.
 func (f *spool) finish(date time.Time) error {
-	if f.err != nil {
+	if f.err != nil || f.fd < 0 {
 		return f.err
 	}
 	b := *f.buf

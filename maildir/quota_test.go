@@ -480,3 +480,84 @@ func TestQuotaDiskFull(t *testing.T) {
 	}
 	audit(t, s)
 }
+
+// Dovecot and we read, raise, lower and refuse by the same file.
+func TestQuotaDovecot(t *testing.T) {
+	d := newDovecot(t)
+	conf := filepath.Join(d.dir, "dovecot.conf")
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, "mail_plugins = quota\nprotocol imap {\n mail_plugins = quota imap_quota\n}\nplugin {\n quota = maildir:User quota\n quota_rule = *:bytes=1000:messages=6\n}\n"...)
+	if err := os.WriteFile(conf, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Create(d.path(), Options{UID: d.uid, GID: d.gid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.SetQuota(Limits{Octets: 1000, Messages: 6})
+	agree := func(what string, octets, messages int64) {
+		t.Helper()
+		want := Usage{octets, messages, Limits{1000, 6}}
+		if u := audit(t, s); u != want {
+			t.Errorf("%s: we say %+v", what, u)
+		}
+		dc := d.session()
+		defer dc.end()
+		if got := strings.Join(dc.do("GETQUOTAROOT INBOX"), "\n"); !strings.Contains(got, fmt.Sprintf("MESSAGE %d 6)", messages)) {
+			t.Errorf("%s: Dovecot says %s", what, got)
+		}
+	}
+	in := open(t, s, "INBOX")
+	if _, err := in.Append(AppendOptions{Flags: Seen}, strings.NewReader("a\r\n\r\nb\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	agree("we append", 5, 1)
+	dc := d.session()
+	dc.append("INBOX", "", "c\r\n\r\nd\r\n")
+	dc.do("CREATE Trash")
+	dc.do("SELECT INBOX")
+	dc.do("COPY 1:2 Trash")
+	dc.end()
+	agree("Dovecot appends and copies", 20, 4)
+	if err := in.Expunge(all(look(t, in, true))[:1]); err != nil {
+		t.Fatal(err)
+	}
+	agree("we expunge", 15, 3)
+	dc = d.session()
+	dc.do("SELECT Trash")
+	dc.do("STORE 1 +FLAGS (\\Deleted)")
+	dc.do("EXPUNGE")
+	dc.end()
+	agree("Dovecot expunges", 10, 2)
+	if err := s.DeleteFolder("Trash"); err != nil {
+		t.Fatal(err)
+	}
+	agree("we delete a folder", 5, 1)
+	for range 5 {
+		dv, err := s.Deliver(DeliverOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(dv, "x\n")
+		if _, err := dv.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agree("we deliver", 15, 6)
+	dc = d.session()
+	fmt.Fprintf(dc.in, "x APPEND INBOX {1+}\r\nx\r\n")
+	if line, _ := dc.out.ReadString('\n'); !strings.Contains(line, "[OVERQUOTA]") {
+		t.Error(line)
+	}
+	dc.end()
+	if err := s.Room(1); !errors.Is(err, ErrQuota) {
+		t.Error(err)
+	}
+	if fi, err := os.Stat(filepath.Join(d.path(), sizeName)); err != nil || owned(fi) != d.uid {
+		t.Error(owned(fi), err)
+	}
+}
