@@ -1,5 +1,5 @@
-// Mailuser adds, removes and lists the users of a post office and sets and checks
-// their passwords (mailuser(1)).
+// Mailuser adds, removes and lists the users of a post office, sets and checks their
+// passwords and sets what their mailboxes may hold (mailuser(1)).
 package main
 
 import (
@@ -52,7 +52,7 @@ func program() *cli.App {
 	app := &cli.App{
 		Name:                      "mailuser",
 		HelpName:                  "mailuser",
-		Usage:                     "add, remove and list mail users, set and check their passwords",
+		Usage:                     "add, remove and list mail users, set their passwords and limits",
 		UsageText:                 "mailuser [--post-office DIR] command [options] [argument]",
 		Version:                   version.String(),
 		CustomAppHelpTemplate:     help,
@@ -62,9 +62,9 @@ func program() *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
-				return status.Errorf(status.Usage, "unknown command %q: add, passwd, del, list or verify", name)
+				return status.Errorf(status.Usage, "unknown command %q: add, passwd, del, list, quota or verify", name)
 			}
-			return status.Errorf(status.Usage, "a command is wanted: add, passwd, del, list or verify")
+			return status.Errorf(status.Usage, "a command is wanted: add, passwd, del, list, quota or verify")
 		},
 		Commands: []*cli.Command{
 			{
@@ -77,6 +77,7 @@ func program() *cli.App {
 					&cli.IntFlag{Name: "gid", Value: -1, DefaultText: "none", Usage: "let the mail belong to the group with the `NUMBER`"},
 					&cli.StringFlag{Name: "gecos", Usage: "remember the full `NAME`"},
 					&cli.StringFlag{Name: "home", Usage: "remember `DIR` as the home directory"},
+					&cli.StringFlag{Name: "quota", Usage: "let the mailbox hold at most `LIMITS`: 1G, or storage=1G:messages=10000"},
 				},
 				Action: add,
 			},
@@ -100,6 +101,12 @@ func program() *cli.App {
 				ArgsUsage: "[DOMAIN]",
 				Flags:     []cli.Flag{&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "show the Maildir and the full name too"}},
 				Action:    list,
+			},
+			{
+				Name:      "quota",
+				Usage:     "show what a user's mailbox holds and may hold, or set that: 1G, storage=1G:messages=10000, none",
+				ArgsUsage: "NAME[@DOMAIN] [LIMITS]",
+				Action:    quota,
 			},
 			{
 				Name:      "verify",
@@ -163,6 +170,13 @@ func add(c *cli.Context) error {
 				return status.Errorf(status.Usage, "--%s: %d is not a number of the system", flag, *to)
 			}
 		}
+	}
+	if text := c.String("quota"); text != "" && text != noLimits {
+		l, err := account.ParseLimits(text)
+		if err != nil {
+			return status.With(status.DataErr, err)
+		}
+		n.Quota = &l
 	}
 	if err := account.CheckUser(n); err != nil {
 		return err

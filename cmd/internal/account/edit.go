@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"pennypost/cmd/internal/status"
+	"pennypost/maildir"
 )
 
 // ErrExists is the answer to adding a user who is there already.
@@ -27,6 +28,7 @@ type NewUser struct {
 	Password           string // as Hash made it; "": nobody can log in yet
 	UID, GID           int    // -1: none
 	Gecos, Home, Shell string
+	Quota              *maildir.Limits // nil: nothing is said
 }
 
 // Create makes a post office directory, with mode 0755, and opens it; one that is
@@ -98,7 +100,9 @@ func (o *Office) AddUser(n NewUser, prepare func(*User) error) (*User, error) {
 		return fmt.Sprint(id)
 	}
 	text := strings.Join([]string{key, n.Password, number(n.UID), number(n.GID), n.Gecos, n.Home, n.Shell}, ":")
-	if n.UID < 0 && n.GID < 0 && n.Gecos == "" && n.Home == "" && n.Shell == "" {
+	if n.Quota != nil {
+		text += ":" + rule(*n.Quota)
+	} else if n.UID < 0 && n.GID < 0 && n.Gecos == "" && n.Home == "" && n.Shell == "" {
 		text = key + ":" + n.Password
 	}
 	l, err := parseUser(text, d.name)

@@ -19,7 +19,7 @@ func FuzzUsers(f *testing.F) {
 		f.Add(file.Data)
 	}
 	for _, m := range made {
-		f.Add([]byte("bob:" + m.stored + ":1:2:Bob:/home/bob:/bin/sh:userdb_mail=maildir:~/Maildir nologin\n"))
+		f.Add([]byte("bob:" + m.stored + ":1:2:Bob:/home/bob:/bin/sh:userdb_mail=maildir:~/Maildir userdb_quota_rule=*:storage=1G:messages=10 nologin\n"))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table, err := parseUsers("users", "hamburger.edu", data)

@@ -15,10 +15,34 @@ import (
 // disk that is not mounted is no empty mailbox, but fs.ErrNotExist.
 func (o *Office) Maildir(u *User) (*maildir.Store, error) {
 	s, err := maildir.Open(u.Maildir)
-	if !errors.Is(err, fs.ErrNotExist) || !o.holds(u.Maildir) {
-		return s, err
+	if errors.Is(err, fs.ErrNotExist) && o.holds(u.Maildir) {
+		return o.MakeMaildir(u)
 	}
-	return o.MakeMaildir(u)
+	return u.limited(s, err)
+}
+
+// limited sets the user's limits for a Maildir that was opened.
+func (u *User) limited(s *maildir.Store, err error) (*maildir.Store, error) {
+	if err == nil && u.Quota != nil {
+		s.SetQuota(*u.Quota)
+	}
+	return s, err
+}
+
+// Room tells whether the user's mailbox has room for a message of so many octets, 0 when
+// that is not known: maildir.ErrQuota if not. A Maildir that is not there yet has.
+func (u *User) Room(octets int64) error {
+	if u.Quota == nil {
+		if _, err := os.Lstat(filepath.Join(u.Maildir, "maildirsize")); err != nil {
+			return nil // nobody counts
+		}
+	}
+	s, err := u.limited(maildir.Open(u.Maildir))
+	if err != nil {
+		return nil // whoever delivers will see
+	}
+	defer s.Close()
+	return s.Room(octets)
 }
 
 // holds tells whether a Maildir may be made at path without a word from the
@@ -45,7 +69,7 @@ func (o *Office) MakeMaildir(u *User) (*maildir.Store, error) {
 	if u.GID >= 0 {
 		gid = u.GID
 	}
-	return maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid})
+	return u.limited(maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid}))
 }
 
 // makeAbove makes the directories above a Maildir, durably. They are everybody's way

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"pennypost/maildir"
 )
 
 // A User is somebody who has a mailbox here.
@@ -16,6 +18,8 @@ type User struct {
 	Gecos        string // full name
 	Maildir      string // absolute path; it need not be there yet
 	System       bool   // one of the system's users
+
+	Quota *maildir.Limits // nil if nothing was said: what maildirsize says is in force
 }
 
 // Address returns name@domain, with the name quoted if it is no Dot-string
@@ -47,6 +51,7 @@ type userLine struct {
 	home     string
 	shell    string
 	mail     string // from userdb_mail=maildir:PATH among the extra fields; "" if not said
+	quota    *maildir.Limits
 	nologin  bool
 }
 
@@ -121,6 +126,16 @@ func parseUser(text, domain string) (userLine, error) {
 	}
 	for word := range strings.FieldsSeq(fields[7]) {
 		key, value, _ := strings.Cut(word, "=")
+		if isRule(key) {
+			l, err := parseRule(value)
+			if err != nil {
+				return u, fmt.Errorf("%s of %q: %w", key, name, err)
+			}
+			if l != nil {
+				u.quota = l
+			}
+			continue
+		}
 		switch key {
 		case "nologin":
 			u.nologin = true
@@ -184,7 +199,7 @@ func mailLocation(value, home string) (string, error) {
 
 // user makes the User of a line.
 func (o *Office) user(d *domain, l userLine) (*User, error) {
-	u := &User{Name: l.name, Domain: d.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Gecos: l.gecos, Maildir: l.mail}
+	u := &User{Name: l.name, Domain: d.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Gecos: l.gecos, Maildir: l.mail, Quota: l.quota}
 	if u.Maildir == "" {
 		m, err := o.mail.get()
 		if err != nil {
