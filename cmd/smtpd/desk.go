@@ -36,6 +36,9 @@ func (d *desk) login(ctx context.Context, name, password string) (string, error)
 // only who have logged in or are trusted: nobody else may relay.
 func (d *desk) check(_ context.Context, e *smtp.Envelope, rcpt string) error {
 	err := d.post.Check(rcpt)
+	if err == nil {
+		err = d.post.Room(rcpt, e.Size)
+	}
 	if errors.Is(err, delivery.ErrRemote) {
 		if e.User != "" || d.trusted {
 			return nil

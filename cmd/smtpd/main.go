@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	flagMaxSize = "max-size"
-	flagTrust   = "trust"
+	flagMaxSize    = "max-size"
+	flagRefuseFull = "refuse-full"
+	flagTrust      = "trust"
 )
 
 func main() {
@@ -31,6 +32,7 @@ func main() {
 		UsageText: "smtpd [options]",
 		Flags: slices.Concat([]cli.Flag{account.Flag()}, daemon.Flags("smtpd"), []cli.Flag{
 			&cli.Int64Flag{Name: flagMaxSize, EnvVars: []string{"SMTPD_MAX_SIZE"}, Value: 50 << 20, Usage: "take messages of at most `OCTETS`, 0 for no limit"},
+			&cli.BoolFlag{Name: flagRefuseFull, EnvVars: []string{"SMTPD_REFUSE_FULL"}, Usage: "refuse mail for a full mailbox for good, not for now"},
 			&cli.StringSliceFlag{Name: flagTrust, EnvVars: []string{"SMTPD_TRUST"}, Usage: "relay for clients in `NET` (192.0.2.0/24, 2001:db8::1) without login; may be repeated"},
 		}),
 		Action: run,
@@ -57,7 +59,7 @@ func run(c *cli.Context) error {
 		return err
 	}
 	s.office = office
-	s.post = &delivery.Post{Office: office, Log: slog.Default()}
+	s.post = &delivery.Post{Office: office, Log: slog.Default(), RefuseFull: c.Bool(flagRefuseFull)}
 	return daemon.Run(c, daemon.Program{
 		Name: "smtpd",
 		Roles: map[string]daemon.Role{

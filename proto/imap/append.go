@@ -44,6 +44,10 @@ func (s *Session) append(p *parser) reply {
 		return s.failedTo(err)
 	}
 	defer s.release(folder)
+	// Half of it may be CRs, which are not stored.
+	if err := s.user.Store.Room(l.size / 2); err != nil {
+		return s.failed(err)
+	}
 	if _, err := folder.Sync(maildir.SyncOptions{}); err != nil {
 		return s.failedTo(err)
 	}

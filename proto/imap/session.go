@@ -188,6 +188,8 @@ func (s *Session) failed(err error) reply {
 		return no("NONEXISTENT", "no such mailbox")
 	case errors.Is(err, fs.ErrExist):
 		return no("ALREADYEXISTS", "there is such a mailbox")
+	case errors.Is(err, maildir.ErrQuota):
+		return no("OVERQUOTA", "the mailbox is full") // RFC 9208 §4.3.1
 	case errors.Is(err, maildir.ErrTooBig):
 		return no("TOOBIG", "the message is too large")
 	case errors.Is(err, maildir.ErrGone):

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"pennypost/cmd/internal/account"
+	"pennypost/maildir"
 	"pennypost/maildir/queue"
 )
 
@@ -34,6 +35,8 @@ func (r *Refusal) Temporary() bool { return r.Code/100 == 4 }
 type Post struct {
 	Office *account.Office
 	Log    *slog.Logger
+
+	RefuseFull bool // mail for a full mailbox is refused for good, not for now
 
 	mu    sync.Mutex
 	queue *queue.Queue
@@ -89,6 +92,31 @@ func (p *Post) Check(addr string) error {
 		return ErrRemote
 	}
 	return possible(t)
+}
+
+// Room says whether the mailbox of a local recipient has room for a message of so many
+// octets as sent, 0 when that is not known: a *Refusal if not. An address of several is
+// not asked about: some may have room, and the others' copies can wait.
+func (p *Post) Room(addr string, octets int64) error {
+	t, err := p.Office.Resolve(addr)
+	if err != nil || len(t.Users) != 1 || len(t.Remote) > 0 {
+		return nil // that is what Check is for
+	}
+	// Half of them may be CRs, which are not stored: no message is refused that would fit.
+	return p.noRoom(t.Users[0].Room(octets / 2))
+}
+
+// noRoom gives the error of a full mailbox the words of SMTP (RFC 3463 §3.3).
+func (p *Post) noRoom(err error) error {
+	switch {
+	case !errors.Is(err, maildir.ErrQuota):
+		return err
+	case errors.Is(err, maildir.ErrTooBig):
+		return &Refusal{552, "5.2.2", "the message is larger than the mailbox"}
+	case p.RefuseFull:
+		return &Refusal{552, "5.2.2", "the mailbox is full"}
+	}
+	return &Refusal{452, "4.2.2", "the mailbox is full; try again later"}
 }
 
 // possible says whether we can do all that an address asks for: everything or

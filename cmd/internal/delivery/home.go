@@ -28,6 +28,7 @@ func (p *Post) home(i *queue.Item, n int) error {
 		return i.Note(time.Now(), queue.Note{To: n, Word: word, Text: text})
 	}
 	trouble := func(err error) error {
+		err = p.noRoom(err)
 		if errors.Is(err, account.ErrUnknown) {
 			return note(queue.Failed, "550 5.1.1 "+err.Error())
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -159,8 +158,7 @@ type transfer struct {
 	h      *Header
 	now    time.Time
 	users  []*account.User
-	boxes  []*maildir.Delivery
-	stores []*maildir.Store
+	box    *maildir.Delivery // to all users; nil when there is none, or it is done
 	queues []*queue.Writer
 	queued []string
 }
@@ -179,7 +177,7 @@ func (t *transfer) open(l plan) error {
 			failed = append(failed, Recipient{Address: u.Address(), Mailbox: true})
 		}
 	}
-	if len(failed) > 0 && len(t.boxes) == 0 && len(l.remote)+len(l.forwards)+len(l.later) == 0 && !t.m.Patient {
+	if len(failed) > 0 && t.box == nil && len(l.remote)+len(l.forwards)+len(l.later) == 0 && !t.m.Patient {
 		return trouble
 	}
 	direct := append(append(l.remote, l.later...), failed...)
@@ -201,21 +199,20 @@ func (t *transfer) openBox(u *account.User, address string, single bool) error {
 	if err != nil {
 		return err
 	}
+	defer s.Close()
 	o := maildir.DeliverOptions{UID: u.UID, GID: u.GID}
-	if len(t.boxes) > 0 {
-		if err := t.boxes[0].Also(s, o); err != nil {
-			s.Close()
-			return err
+	if t.box != nil {
+		if err := t.box.Also(s, o); err != nil {
+			return t.p.noRoom(err)
 		}
-		t.stores, t.users = append(t.stores, s), append(t.users, u)
+		t.users = append(t.users, u)
 		return nil
 	}
 	d, err := s.Deliver(o)
 	if err != nil {
-		s.Close()
-		return err
+		return t.p.noRoom(err)
 	}
-	t.boxes, t.stores, t.users = append(t.boxes, d), append(t.stores, s), append(t.users, u)
+	t.box, t.users = d, append(t.users, u)
 	top := "Return-Path: <" + t.m.From + ">\n"
 	if single { // one file for several users can name none of them
 		top += "Delivered-To: " + address + "\n"
@@ -255,8 +252,8 @@ func (t *transfer) openQueue(to []Recipient, forwarder string) error {
 // as every protocol that will carry the message gives it: so it has one size.
 func (t *transfer) copy(ctx context.Context, r io.Reader) error {
 	var all []io.Writer
-	for _, d := range t.boxes {
-		all = append(all, d)
+	if t.box != nil {
+		all = append(all, t.box)
 	}
 	for _, q := range t.queues {
 		all = append(all, q)
@@ -297,14 +294,8 @@ func (t *transfer) commit() error {
 			return err
 		}
 	}
-	for len(t.boxes) > 0 {
-		d := t.boxes[0]
-		t.boxes = t.boxes[1:]
-		_, err := d.Commit()
-		if part, ok := errors.AsType[*maildir.PartialError](err); ok {
-			err = t.rescue(d, part)
-		}
-		if err != nil {
+	if t.box != nil {
+		if err := t.deliver(); err != nil {
 			return err
 		}
 	}
@@ -320,24 +311,50 @@ func (t *transfer) commit() error {
 	return nil
 }
 
-// rescue queues the message for the users whose Maildir has not taken it, from
-// the file of one that has.
-func (t *transfer) rescue(d *maildir.Delivery, part *maildir.PartialError) error {
+// deliver gives the mailboxes the message. Those that cannot take it now get it from
+// the queue, if others have it, or the sender is patient.
+func (t *transfer) deliver() error {
+	var text *os.File
+	if len(t.users) > 1 || t.m.Patient {
+		var err error
+		if text, err = t.box.Reader(); err != nil {
+			return t.p.noRoom(err)
+		}
+		defer text.Close()
+	}
+	_, err := t.box.Commit()
+	t.box = nil
+	part, ok := errors.AsType[*maildir.PartialError](err)
+	switch {
+	case err == nil:
+		return nil
+	case ok:
+		return t.rescue(text, part.Failed)
+	}
+	err = t.p.noRoom(err)
+	if r, refused := errors.AsType[*Refusal](err); t.m.Patient && (!refused || r.Temporary()) {
+		all := map[int]error{}
+		for i := range t.users {
+			all[i] = err
+		}
+		return t.rescue(text, all)
+	}
+	return err
+}
+
+// rescue queues the message for the users whose Maildir has not taken it.
+func (t *transfer) rescue(text io.Reader, failed map[int]error) error {
 	var to []Recipient
-	var from string
-	for i, u := range t.users[:len(d.Names())] {
-		if err := part.Failed[i]; err != nil {
+	var served []*account.User
+	for i, u := range t.users {
+		if err := failed[i]; err != nil {
 			t.p.log().Warn("cannot deliver now", "user", u.Address(), "err", err)
 			to = append(to, Recipient{Address: u.Address(), Mailbox: true})
-		} else if from == "" {
-			from = filepath.Join(u.Maildir, "new", d.Names()[i])
+		} else {
+			served = append(served, u)
 		}
 	}
-	f, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+	t.users = served
 	q, err := t.p.Queue()
 	if err != nil {
 		return err
@@ -348,7 +365,7 @@ func (t *transfer) rescue(d *maildir.Delivery, part *maildir.PartialError) error
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(w, f); err != nil {
+	if _, err := io.Copy(w, text); err != nil {
 		w.Abort()
 		return err
 	}
@@ -359,13 +376,10 @@ func (t *transfer) rescue(d *maildir.Delivery, part *maildir.PartialError) error
 
 // abort drops what is not committed.
 func (t *transfer) abort() {
-	for _, d := range t.boxes {
-		d.Abort()
+	if t.box != nil {
+		t.box.Abort()
 	}
 	for _, q := range t.queues {
 		q.Abort()
-	}
-	for _, s := range t.stores {
-		s.Close()
 	}
 }
