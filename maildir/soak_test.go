@@ -260,6 +260,9 @@ func (s *soaking) pause(i int, dir string) bool {
 	return true
 }
 
+// CheckMaildir has maildircheck look at a Maildir, and gives what it takes for an error. The package is above this one.
+var CheckMaildir func(path string) ([]string, error)
+
 // settled checks, now that all is quiet, that the library's picture, the files, and the UID list are the same, and that
 // nothing is missing that was acknowledged and not taken.
 func (s *soaking) settled() {
@@ -325,6 +328,13 @@ func (s *soaking) settled() {
 		t.Logf("%s: %d messages, UIDNEXT %d", name, st.Len(), st.UIDNext)
 	}
 	s.kept(known)
+	found, err := CheckMaildir(s.path)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range found {
+		t.Errorf("maildircheck: %s", f)
+	}
 	if s.mode == theirs {
 		s.complaints()
 	}
