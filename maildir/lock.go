@@ -24,8 +24,21 @@ const (
 	lockTornAfter = 5 * time.Second   // a lock without an owner in it was left by someone killed while writing it
 )
 
+// A lockKind is one of the locks of a Maildir: a file of a certain name, held by who has made it.
+type lockKind struct {
+	name     string
+	override time.Duration // how long after its last touch it is void, whoever made it
+	torn     time.Duration // the same for one without an owner in it
+}
+
+var (
+	folderLock        = lockKind{lockName, lockOverride, lockTornAfter}
+	subscriptionsLock = lockKind{"subscriptions.lock", 30 * time.Second, 30 * time.Second} // Dovecot writes no owner into it
+)
+
 // A lock is a held lock of one folder. It is not for concurrent use.
 type lock struct {
+	lockKind
 	place   *place
 	ino     uint64
 	touched time.Time
@@ -79,7 +92,9 @@ func (p *place) leave() {
 
 // lock takes the folder's lock. It waits for a living holder, ErrLocked at the end; the lock of a process of this
 // host that has died is broken at once.
-func (p *place) lock() (*lock, error) {
+func (p *place) lock() (*lock, error) { return p.lockBy(folderLock) }
+
+func (p *place) lockBy(kind lockKind) (*lock, error) {
 	deadline := time.Now().Add(lockWait)
 	select {
 	case p.turn.busy <- struct{}{}:
@@ -92,7 +107,7 @@ func (p *place) lock() (*lock, error) {
 			return nil, ErrLocked
 		}
 	}
-	l := &lock{place: p}
+	l := &lock{lockKind: kind, place: p}
 	if err := l.acquire(deadline); err != nil {
 		<-p.turn.busy
 		return nil, err
@@ -112,12 +127,12 @@ func (l *lock) acquire(deadline time.Time) error {
 			return fmt.Errorf("lock folder: %w", err)
 		}
 		now := time.Now()
-		st, void := l.place.void(now.Add(-l.skew()))
+		st, void := l.void(l.place, now.Add(-l.skew()))
 		if st != seen {
 			seen, since = st, now
 		}
-		if void || !since.IsZero() && now.Sub(since) > lockOverride {
-			if err := l.place.breakNamed(lockName, seen); err != nil {
+		if void || !since.IsZero() && now.Sub(since) > l.override {
+			if err := l.place.breakNamed(l.name, seen); err != nil {
 				return fmt.Errorf("break lock of folder: %w", err)
 			}
 			continue
@@ -141,6 +156,9 @@ func (l *lock) make() error {
 				return err
 			}
 			err = writeAll(fd, []byte(lockContent()))
+			if err == nil {
+				err = fdatasync(fd) // after a power cut too, a lock tells whose it was
+			}
 			if cerr := unix.Close(fd); err == nil {
 				err = cerr
 			}
@@ -153,7 +171,7 @@ func (l *lock) make() error {
 			t.source = "" // somebody has tidied up
 			continue
 		}
-		err := linkat(p.fd, t.source, p.fd, lockName)
+		err := linkat(p.fd, t.source, p.fd, l.name)
 		switch err {
 		case unix.ENOENT:
 			if t.source = ""; try == 0 {
@@ -162,7 +180,7 @@ func (l *lock) make() error {
 		case unix.EPERM, unix.ENOTSUP, unix.ENOSYS, unix.EMLINK: // no links here
 			err = l.exclusive()
 		case unix.EEXIST:
-			if sameFile(p.fd, t.source, p.fd, lockName) {
+			if sameFile(p.fd, t.source, p.fd, l.name) {
 				err = nil // NFS has done it, and said so too late
 			}
 		}
@@ -184,8 +202,8 @@ func lockContent() string {
 // taken notes which lock is ours.
 func (l *lock) taken() error {
 	var st unix.Stat_t
-	if err := statat(l.place.fd, lockName, &st); err != nil {
-		l.place.unlink(lockName)
+	if err := statat(l.place.fd, l.name, &st); err != nil {
+		l.place.unlink(l.name)
 		return err
 	}
 	l.ino, l.touched = st.Ino, time.Now()
@@ -203,39 +221,39 @@ func (l *lock) skew() time.Duration {
 
 // exclusive makes the lock the plain way.
 func (l *lock) exclusive() error {
-	fd, err := openat(l.place.fd, lockName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := openat(l.place.fd, l.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	if err = writeAll(fd, []byte(lockContent())); err != nil {
-		l.place.unlink(lockName)
+		l.place.unlink(l.name)
 	}
 	return err
 }
 
 // void tells whether the lock file there is nobody's any more. now is by the file system's clock.
 // We have our turn, so no part of this process holds it.
-func (p *place) void(now time.Time) (stamp, bool) {
-	data, st, err := p.readFile(lockName, 0, 4096)
+func (k lockKind) void(p *place, now time.Time) (stamp, bool) {
+	data, st, err := p.readFile(k.name, 0, 4096)
 	if err != nil { // gone, or not ours to read: then its age has to do
-		s, _ := p.stamp(lockName)
-		return s, s != stamp{} && s.age(now) > lockOverride
+		s, _ := p.stamp(k.name)
+		return s, s != stamp{} && s.age(now) > k.override
 	}
 	s := stampOf(&st)
 	age := s.age(now)
-	if age > lockOverride {
+	if age > k.override {
 		return s, true
 	}
 	pidText, host, ok := strings.Cut(string(data), ":")
 	pid, err := strconv.Atoi(pidText)
 	if !ok || err != nil || pid <= 0 {
-		return s, age > lockTornAfter
+		return s, age > min(k.torn, sinceBoot())
 	}
 	if own, err := os.Hostname(); err != nil || own != strings.TrimSpace(host) {
 		return s, false
 	}
-	if pid == os.Getpid() {
+	if pid == os.Getpid() || age > sinceBoot() {
 		return s, true
 	}
 	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
@@ -247,6 +265,15 @@ func (p *place) void(now time.Time) (stamp, bool) {
 		return s, true
 	}
 	return s, false
+}
+
+// sinceBoot is for how long this host has been running: nobody here holds a lock that is older. A variable for tests.
+var sinceBoot = func() time.Duration {
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return lockOverride
+	}
+	return time.Duration(up.Nano())
 }
 
 // processAge tells for how long a process has been running, and whether it is dead.
@@ -266,12 +293,8 @@ func processAge(pid int) (age time.Duration, dead, ok bool) {
 	if err != nil {
 		return 0, dead, false
 	}
-	var up unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
-		return 0, dead, false
-	}
 	const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
-	return time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond), dead, true
+	return sinceBoot() - time.Duration(ticks)*(time.Second/ticksPerSecond), dead, true
 }
 
 // breakNamed removes a void lock file, unless another one has taken its place. Those who would break the same
@@ -303,7 +326,7 @@ func (l *lock) touch() {
 		return
 	}
 	l.touched = time.Now()
-	utimesAt(l.place.fd, lockName, nil)
+	utimesAt(l.place.fd, l.name, nil)
 }
 
 // release gives the lock back. A nil lock (there was no room for one) is nobody's.
@@ -312,8 +335,8 @@ func (l *lock) release() {
 		return
 	}
 	var st unix.Stat_t
-	if statat(l.place.fd, lockName, &st) == nil && st.Ino == l.ino {
-		l.place.unlink(lockName)
+	if statat(l.place.fd, l.name, &st) == nil && st.Ino == l.ino {
+		l.place.unlink(l.name)
 	}
 	<-l.place.turn.busy
 }

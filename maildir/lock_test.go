@@ -242,7 +242,7 @@ func TestLockStays(t *testing.T) {
 // A lock from the future gives way, too.
 func TestSubscriptionsLockOfTheDead(t *testing.T) {
 	s := newStore(t)
-	put(t, s, subscriptionsLock, "")
+	put(t, s, subscriptionsLock.name, "")
 	synctest.Test(t, func(t *testing.T) { // its clock is decades behind
 		if err := s.Subscribe("a"); err != nil {
 			t.Error(err)

@@ -6,14 +6,11 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
 	subscriptionsName = "subscriptions"
-	subscriptionsLock = "subscriptions.lock"
+	subscriptionsTmp  = "subscriptions.tmp"
 	subscriptionsHead = "V\t2\n\n"
 )
 
@@ -115,19 +112,14 @@ func (s *Store) subscribe(name string, on bool) error {
 	return nil
 }
 
-// changeSubscriptions writes the new file as the lock itself, which is then renamed over the old one.
+// changeSubscriptions replaces the file under its lock. Dovecot writes the new file into the lock itself; ours holds our pid
+// instead, so that nobody waits for us when we have died.
 func changeSubscriptions(root *place, name string, on bool) error {
-	fd, err := lockSubscriptions(root)
+	lk, err := root.lockBy(subscriptionsLock)
 	if err != nil {
 		return err
 	}
-	locked := true
-	defer func() {
-		unix.Close(fd)
-		if locked {
-			root.unlink(subscriptionsLock)
-		}
-	}()
+	defer lk.release()
 	names, err := readSubscriptions(root)
 	if err != nil {
 		return err
@@ -140,45 +132,5 @@ func changeSubscriptions(root *place, name string, on bool) error {
 	} else {
 		names = slices.DeleteFunc(names, func(n string) bool { return n == name })
 	}
-	if err := writeAll(fd, printSubscriptions(names)); err != nil {
-		return err
-	}
-	if err := fsync(fd); err != nil {
-		return err
-	}
-	if err := renameat(root.fd, subscriptionsLock, root.fd, subscriptionsName); err != nil {
-		return err
-	}
-	locked = false
-	return fsync(root.fd)
-}
-
-// lockSubscriptions makes the lock file. One that was not touched for 30 seconds is void, by its time or before our eyes:
-// the clock may have been set back.
-func lockSubscriptions(root *place) (int, error) {
-	const stale, limit = 30 * time.Second, 120 * time.Second
-	var seen stamp
-	var since time.Time
-	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		fd, err := root.create(subscriptionsLock)
-		if !errors.Is(err, fs.ErrExist) {
-			return fd, err
-		}
-		st, err := root.stamp(subscriptionsLock)
-		if err != nil {
-			return -1, err
-		}
-		now := time.Now()
-		if st != seen {
-			seen, since = st, now
-		}
-		if (st != stamp{}) && (st.age(now) > stale || now.Sub(since) > stale) {
-			if err := root.breakNamed(subscriptionsLock, st); err != nil {
-				return -1, err
-			}
-		}
-		if now.Sub(begun) > limit {
-			return -1, ErrLocked
-		}
-	}
+	return root.replace(subscriptionsName, subscriptionsTmp, printSubscriptions(names), nil)
 }
