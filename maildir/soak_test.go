@@ -33,6 +33,9 @@ func TestSoakSlowDirectory(t *testing.T) { soak(t, "slow") }
 // And where a new name always stands before those that were read already, so that it always hides one.
 func TestSoakWorstDirectory(t *testing.T) { soak(t, "worst") }
 
+// And where the workers are killed as fast as that can be done: what they have not acknowledged is whole, or not there.
+func TestSoakKill(t *testing.T) { soak(t, "kill") }
+
 // A soaking is one run.
 type soaking struct {
 	t       *testing.T
@@ -173,6 +176,12 @@ func (s *soaking) run() {
 	}
 	r := rand.New(rand.NewPCG(s.seed, 1<<63))
 	kills, held, stops := 0, 0, 0
+	for !s.l.stopped() && s.mode == "kill" {
+		time.Sleep(time.Duration(r.IntN(5)) * time.Millisecond)
+		if i := r.IntN(len(roles)); s.works(i) && roles[i].kill && s.kill(i) {
+			kills++
+		}
+	}
 	for !s.l.stopped() {
 		time.Sleep(time.Duration(600+r.IntN(800)) * time.Millisecond / 2)
 		i := r.IntN(len(roles))

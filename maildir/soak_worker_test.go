@@ -83,7 +83,7 @@ func soakWorker(spec string) {
 	w.bits = bits[w.index]
 	switch f[3] {
 	case "slow":
-		slowly, w.room = inPieces(2048, 2*time.Millisecond), 100
+		slowly, w.room, w.rest = inPieces(2048, 2*time.Millisecond), 100, 2*time.Millisecond
 	case "worst": // a mail reader has no faster directory than we have
 		slowly, w.room, w.rest = newestFirst(20, 2*time.Millisecond), 100, 20*time.Millisecond
 	}
