@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -173,12 +174,23 @@ func (f *Folder) twins(p *pass) {
 	}
 }
 
+// linkedLong is how long after its last change a file with two names is let alone.
+var linkedLong = 30 * time.Second
+
 // twin gives the file at s a new name when it is not the one that its base name stands for.
 func (f *Folder) twin(m *Message, s sighting) (sighting, bool) {
 	path := sub(s.dir) + s.base + s.info.text
 	var a, b unix.Stat_t
-	if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil || a.Ino == b.Ino {
-		return s, false // one file, or one that is on its way from one name to the other
+	if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil {
+		return s, false
+	}
+	if a.Ino == b.Ino {
+		// On its way from one name to the other, by link and unlink; but not for so long. Whoever wanted to remove
+		// the other name was killed, or somebody has renamed it under his hands.
+		if time.Since(time.Unix(int64(b.Ctim.Sec), int64(b.Ctim.Nsec))) > linkedLong {
+			f.dir.unlink(path)
+		}
+		return s, false
 	}
 	clean := uniqueName()
 	if w := sizeByName(s.base, b.Size); w >= 0 {

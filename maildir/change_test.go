@@ -136,6 +136,34 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// A mail reader was killed between link and unlink: the message keeps one of its names, or it would come back when it
+// is removed.
+func TestLinkedTwice(t *testing.T) {
+	defer func(d time.Duration) { linkedLong = d }(linkedLong)
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	if err := os.Link(filepath.Join(s.Path(), "cur/a:2,"), filepath.Join(s.Path(), "cur/a:2,S")); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, s, "INBOX")
+	look(t, f, false)
+	if got := files(t, s, "cur"); len(got) != 2 {
+		t.Errorf("at once: %v", got)
+	}
+	linkedLong = time.Nanosecond
+	put(t, s, "cur/b:2,", "two\n") // there is a reason to look
+	st := look(t, f, false)
+	if got := files(t, s, "cur"); len(got) != 2 || st.Len() != 2 || st.At(0).Key() != "a" {
+		t.Errorf("later: %v, %v", got, keys(st))
+	}
+	if err := f.Expunge(st.List()[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if st = look(t, open(t, s, "INBOX"), false); st.Len() != 1 || st.At(0).Key() != "b" {
+		t.Errorf("it has come back: %v", keys(st))
+	}
+}
+
 // The same before anybody has looked: both are there at the first look.
 func TestTwinsFromTheBeginning(t *testing.T) {
 	s := newStore(t)

@@ -94,6 +94,7 @@ func soakWorker(spec string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	linkedLong = 5 * time.Second
 	slog.SetDefault(slog.New(slog.NewTextHandler(w.log, nil)))
 	if w.l, err = openLedger(3); err == nil {
 		w.s, err = Open(f[5])
