@@ -68,6 +68,7 @@ func (m *Mender) open(path, dir string) (err error) {
 	if m.root, err = openPlace(unix.AT_FDCWD, path, true); err != nil {
 		return err
 	}
+	m.root.joinQuota(path)
 	m.dir = m.root.hold()
 	if dir != "" {
 		m.dir.close()
@@ -320,6 +321,42 @@ func (m *Mender) Replace(name string, data []byte) error {
 	}
 	return fs.ErrInvalid
 }
+
+// Drop removes a file that can be rebuilt: the cache.
+func (m *Mender) Drop(name string) error {
+	if name != cacheName {
+		return fs.ErrInvalid
+	}
+	return m.dir.unlink(name)
+}
+
+// CutJournal cuts off what is no whole record at the end of the journal.
+func (m *Mender) CutJournal() error {
+	p := m.dir
+	now, err := p.stamp(journalName)
+	if err != nil {
+		return err
+	}
+	var j journal
+	if _, _, err := j.readFile(p, now); err != nil {
+		return err
+	}
+	if j.end == j.stamp.size {
+		return nil
+	}
+	fd, err := openat(p.fd, journalName, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := ftruncate(fd, j.end); err != nil {
+		return err
+	}
+	return fsync(fd)
+}
+
+// Recount counts what the Maildir holds and writes maildirsize anew.
+func (m *Mender) Recount() error { return m.root.recount() }
 
 // NextValidity takes a UIDVALIDITY that no folder of the Maildir has had.
 func (m *Mender) NextValidity() (uint32, error) { return nextValidity(m.root) }

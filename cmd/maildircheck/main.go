@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -27,7 +28,7 @@ func main() {
 	app := &cli.App{
 		Name:                      "maildircheck",
 		Usage:                     "tell what is wrong with Maildirs, and mend it",
-		UsageText:                 "maildircheck [option]... MAILDIR...\nmaildircheck [option]... --post-office DIR",
+		UsageText:                 "maildircheck [option]... MAILDIR...\nmaildircheck [option]... --post-office DIR\nmaildircheck --dump-journal FOLDER",
 		Version:                   version.String(),
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
@@ -36,6 +37,7 @@ func main() {
 			&cli.BoolFlag{Name: "repair", Usage: "mend what is wrong; without this nothing is written"},
 			&cli.BoolFlag{Name: "quick", Usage: "look at names and control files only, not into the messages"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a finding, and one at the end"},
+			&cli.PathFlag{Name: "dump-journal", Usage: "show the journal of the folder in the directory `FOLDER` as text"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is wrong: no notes, and no sum at the end"},
 		},
 		Action:         run,
@@ -52,6 +54,12 @@ func usage(err error) error {
 
 func run(c *cli.Context) error {
 	paths := c.Args().Slice()
+	if c.IsSet("dump-journal") {
+		if len(paths) > 0 {
+			return usage(errors.New("one folder at a time is shown"))
+		}
+		return dump(maildir.DumpJournal, c.Path("dump-journal"))
+	}
 	several := len(paths) > 1
 	if len(paths) == 0 {
 		if c.String("post-office") == "" {
@@ -83,6 +91,16 @@ func run(c *cli.Context) error {
 		return status.With(status.IOErr, err)
 	}
 	return r.status()
+}
+
+// dump shows a file of a folder that people cannot read.
+func dump(show func(io.Writer, string) error, path string) error {
+	err := show(os.Stdout, path)
+	switch code := status.Code(err); code {
+	case status.OK, status.NoInput, status.NoPerm, status.TempFail, status.IOErr:
+		return err
+	}
+	return status.With(status.DataErr, err)
 }
 
 // mailboxes gives the Maildirs of all users of a post office that have one.

@@ -107,13 +107,18 @@ func (f *folder) content(e file, loose *looseRights, last bool) (later time.Dura
 	}
 	uid := f.uids[base]
 	listed := f.listSizes(uid, base, o)
-	sick := o.size == 0 || wrong != "" || listed != "" || !f.c.o.Quick && (o.nuls >= nulTail || !o.headerEnd)
+	lies := f.cacheLies(uid, o)
+	sick := lies || o.size == 0 || wrong != "" || listed != "" || !f.c.o.Quick && (o.nuls >= nulTail || !o.headerEnd)
 	if age := time.Since(time.Unix(st.Ctim.Unix())); sick && age < young && age > -time.Minute && !last {
 		return young - max(age, 0), nil
 	}
 	loose.see(f, e, &st)
 	if !sick {
 		return 0, nil
+	}
+	if lies {
+		c := f.entries[uid]
+		f.badCache(fmt.Sprintf("the cache says of UID %d that it has %d octets, %d with CRLF: it has %d, %d with CRLF", uid, c.size, c.crlf, o.size, o.crlf), Error)
 	}
 	if o.size == 0 {
 		f.plan(Finding{

@@ -41,7 +41,9 @@ func (f *folder) lists() {
 		f.list = nil
 		if _, err := f.dir.stat("courierimapuiddb"); err == nil {
 			f.tell(Note, kindListOld, "courierimapuiddb", "the UIDs are Courier's; they are taken over when the folder is opened")
+			return
 		}
+		f.listMissing()
 		return
 	case errors.Is(err, errIrregular) || errors.Is(err, unix.ELOOP):
 		f.list = nil
@@ -82,18 +84,29 @@ func (f *folder) lists() {
 	if f.list.version == 1 {
 		f.plan(Finding{Severity: Warning, Kind: kindListOld, File: listName, Text: "the UID list is of version 1", Mend: "write it as version 3"}, (*mending).mendList)
 	}
-	if next := f.indexNext(); next > f.list.nextUID() && f.list.validity != 0 {
-		f.plan(Finding{
-			Severity: Error, Kind: kindUIDNext, File: listName, UID: f.list.nextUID(), Mend: fmt.Sprintf("make it %d", next),
-			Text: fmt.Sprintf("the next UID is %d, and UIDs up to %d have been given", f.list.nextUID(), next-1),
-		}, (*mending).mendList)
-	}
 	if _, err := f.dir.stat(maildir.RenamesName); err == nil {
 		f.plan(Finding{
 			Severity: Warning, Kind: kindRenames, File: maildir.RenamesName, Mend: "finish it",
 			Text: "somebody was killed while giving messages other names: some may have two",
 		}, (*mending).done)
 	}
+}
+
+// listMissing tells of a list that was there: the journal would not be without one.
+func (f *folder) listMissing() {
+	j, err := maildir.ReadJournal(f.dir.fd)
+	if err != nil {
+		return
+	}
+	pause(100 * time.Millisecond) // it may be about to be made
+	if _, err := f.dir.stat(listName); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	f.plan(Finding{
+		Severity: Error, Kind: kindListFile, File: listName, Count: len(j.Bases),
+		Text: fmt.Sprintf("the UID list is missing; the journal knows %s of UIDVALIDITY %d", plural(len(j.Bases), "UID", "UIDs"), j.UIDValidity),
+		Mend: "write it by the journal",
+	}, (*mending).mendList)
 }
 
 // splitExt gives the fields between UID and name.
@@ -191,12 +204,28 @@ func unfinished(name string) (time.Duration, bool) {
 	return 0, false
 }
 
-// indexNext gives the next UID that Dovecot has noted in the head of its own index, when that is for the same UIDVALIDITY; 0: nothing
-// is known.
-func (f *folder) indexNext() uint32 {
+// next looks whether a UID may be given twice: the journal and Dovecot's index know which were given.
+func (f *folder) next() {
+	if f.list == nil || f.list.validity == 0 {
+		return
+	}
+	given := f.givenNext()
+	if next := f.list.nextUID(); given > next {
+		f.plan(Finding{
+			Severity: Error, Kind: kindUIDNext, File: listName, UID: next, Mend: fmt.Sprintf("make it %d", given),
+			Text: fmt.Sprintf("the next UID is %d, and UIDs up to %d have been given", next, given-1),
+		}, (*mending).mendList)
+	}
+}
+
+// givenNext gives the next UID by all that is noted of the same UIDVALIDITY beside the list.
+func (f *folder) givenNext() uint32 {
 	validity, next := f.dir.dovecotIndex()
-	if f.list == nil || validity != f.list.validity {
-		return 0
+	if validity != f.list.validity {
+		next = 0
+	}
+	if f.known != nil && f.known.UIDNext > next && f.behind(f.known.UIDNext-1) {
+		next = f.known.UIDNext
 	}
 	return next
 }

@@ -10,18 +10,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/maildir"
 )
 
 // A folder is one mailbox that is being looked at.
 type folder struct {
-	c    *checker
-	name string // "INBOX", or as users see it
-	sub  string // its directory below the Maildir; "" is INBOX
-	dir  *dir
-	list *uidList          // nil: there is none
-	exts map[uint32]string // what the list has between UID and name
-	uids map[string]uint32
-	todo []*task // with Repair
+	c       *checker
+	name    string // "INBOX", or as users see it
+	sub     string // its directory below the Maildir; "" is INBOX
+	dir     *dir
+	list    *uidList          // nil: there is none
+	exts    map[uint32]string // what the list has between UID and name
+	uids    map[string]uint32
+	known   *maildir.JournalView // what the journal knows of the same UIDVALIDITY
+	entries map[uint32]cached    // what the cache says
+	todo    []*task              // with Repair
 }
 
 // A file is a name in new or cur.
@@ -61,12 +65,17 @@ func (c *checker) folder(name, sub string) {
 func (f *folder) look() {
 	f.directories()
 	f.lists()
+	f.journal()
+	f.next()
+	f.cache()
 	files, ok := f.files()
 	if !ok {
 		return
 	}
 	f.c.o.Tally.Messages += len(files)
 	f.gone(files)
+	f.lost(files)
+	f.misplaced(files)
 	f.names(files)
 	f.twice(files)
 	f.keywords(files)

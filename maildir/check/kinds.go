@@ -11,6 +11,7 @@ const (
 	kindUIDTwice  = "uid-twice"
 	kindUIDOrder  = "uid-order"
 	kindUIDNext   = "uid-next"
+	kindUIDLost   = "uid-lost"
 	kindBaseTwice = "name-listed-twice"
 	kindRenames   = "rename-unfinished"
 

@@ -38,12 +38,13 @@ func (f *folder) plan(fd Finding, do func(*mending) error) {
 
 // A mending is the work on one folder under its lock.
 type mending struct {
-	f    *folder
-	m    *maildir.Mender
-	now  map[string]file // by base name, how the messages are called now
-	ino  map[uint64]file // the same by inode
-	list *uidList        // as it is now, nil without one
-	uids map[string]uint32
+	f       *folder
+	m       *maildir.Mender
+	now     map[string]file      // by base name, how the messages are called now
+	ino     map[uint64]file      // the same by inode
+	list    *uidList             // as it is now, nil without one
+	journal *maildir.JournalView // likewise
+	uids    map[string]uint32
 
 	write    bool                 // the list
 	rebase   []maildir.Renamed    // messages in the list that get another base name
@@ -338,29 +339,23 @@ func (m *mending) dropSizes(uid uint32) error {
 
 // writeList writes the list as all tasks together want it.
 func (m *mending) writeList() error {
-	if !m.write || m.list == nil {
+	if !m.write {
 		return nil
 	}
 	l := m.list
+	if l == nil {
+		l = &uidList{}
+	}
 	if len(l.faults) > 0 {
 		if err := m.m.KeepAside(listName); err != nil {
 			return err
 		}
 	}
-	validity, next := m.f.dir.dovecotIndex()
-	if l.validity == 0 {
-		l.validity, l.next = validity, next
-	} else if validity == l.validity {
-		l.next = max(l.next, next)
-	}
-	if l.validity == 0 {
-		v, err := m.m.NextValidity()
-		if err != nil {
-			return err
-		}
-		l.validity = v
+	if err := m.head(l); err != nil {
+		return err
 	}
 	l.next = max(l.next, m.f.nextUID())
+	m.restore(l)
 	l.lines = l.salvage(func(base string) bool {
 		_, ok := m.now[base]
 		return ok
@@ -382,6 +377,50 @@ func (m *mending) writeList() error {
 		return m.m.Replace(listName, l.print())
 	}
 	return m.m.Rebase(m.rebase, l.print())
+}
+
+// head finds out UIDVALIDITY and next UID: where the list has lost them, by the journal, by Dovecot's index, and at last anew.
+func (m *mending) head(l *uidList) error {
+	validity, next := m.f.dir.dovecotIndex()
+	j, err := maildir.ReadJournal(m.f.dir.fd)
+	if err == nil {
+		m.journal = j
+	}
+	if l.validity == 0 {
+		switch {
+		case j != nil:
+			l.validity = j.UIDValidity
+		case validity != 0:
+			l.validity = validity
+		default:
+			if l.validity, err = m.m.NextValidity(); err != nil {
+				return err
+			}
+		}
+	}
+	if validity == l.validity {
+		l.next = max(l.next, next)
+	}
+	if j != nil && j.UIDValidity == l.validity {
+		l.next = max(l.next, j.UIDNext)
+	}
+	return nil
+}
+
+// restore brings back lines that the list has lost and the journal has kept.
+func (m *mending) restore(l *uidList) {
+	if m.journal == nil || m.journal.UIDValidity != l.validity {
+		return
+	}
+	listed, taken := map[string]bool{}, map[uint32]bool{}
+	for _, ln := range l.lines {
+		listed[ln.base], taken[ln.uid] = true, true
+	}
+	for uid, base := range m.journal.Bases {
+		if _, there := m.now[base]; there && !listed[base] && !taken[uid] {
+			l.lines = append(l.lines, line{uid: uid, base: base})
+		}
+	}
 }
 
 // nextUID is the highest next UID that was known when the folder was looked at.

@@ -113,6 +113,7 @@ func (c *checker) whole(dirs []folderDir) {
 		return
 	}
 	c.subscriptions(dirs)
+	c.quota(dirs)
 }
 
 // subscriptions looks whether there is a folder for each subscription; there need not be (RFC 9051 §6.3.9).
