@@ -321,6 +321,7 @@ type spool struct {
 	cr    bool  // the last octet was a CR, not yet on disk
 	buf   *[]byte
 	begun time.Time
+	whole bool  // it is finished
 	err   error // the first one; it stays
 }
 
@@ -351,7 +352,7 @@ func (f *spool) Write(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
-	if f.fd < 0 {
+	if f.whole {
 		return 0, fs.ErrClosed
 	}
 	f.taken += int64(len(p))
@@ -422,7 +423,7 @@ func (f *spool) flush(b []byte) error {
 // finish writes the rest, gives the file its date, and syncs it. There is no second try; after it has succeeded
 // it does nothing.
 func (f *spool) finish(date time.Time) error {
-	if f.err != nil || f.fd < 0 {
+	if f.err != nil || f.whole {
 		return f.err
 	}
 	b := *f.buf
@@ -449,6 +450,7 @@ func (f *spool) finish(date time.Time) error {
 	if err != nil {
 		return f.fail(err)
 	}
+	f.whole = true
 	return nil
 }
 

@@ -78,7 +78,7 @@ func (p *place) inspect(root bool) error {
 	for _, name := range []string{"cur", "new", "tmp"} {
 		err := statat(p.fd, name, &st)
 		if errors.Is(err, fs.ErrNotExist) && (name != "cur" || !root && statat(p.fd, markerName, &st) == nil) {
-			err = p.mkdir(name, perm)
+			err = p.mkdirWhole(name, perm)
 			if errors.Is(err, fs.ErrExist) {
 				err = nil
 			}

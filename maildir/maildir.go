@@ -14,8 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -118,84 +116,6 @@ func openRoot(path string) (*place, error) {
 		root.joinQuota(path)
 	}
 	return root, err
-}
-
-// Create makes the Maildir at path, and the directories above it, and opens it. All of it is synced.
-// One that is there already is only opened.
-func Create(path string, o Options) (*Store, error) {
-	s, err := Open(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return s, err
-	}
-	mode := o.Mode.Perm()
-	if mode == 0 {
-		mode = 0o700
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("create maildir: %w", err)
-	}
-	if err := makeAll(filepath.Dir(abs)); err != nil {
-		return nil, fmt.Errorf("create maildir %s: %w", path, err)
-	}
-	if err := makeDir(abs, mode, o); err != nil {
-		return nil, fmt.Errorf("create maildir %s: %w", path, err)
-	}
-	// cur comes last: what has a cur is whole.
-	for _, sub := range []string{"tmp", "new", "cur"} {
-		if err := makeDir(filepath.Join(abs, sub), mode, o); err != nil {
-			return nil, fmt.Errorf("create maildir %s: %w", path, err)
-		}
-	}
-	return Open(path)
-}
-
-// makeAll makes a directory and those above it that are missing; each new one is synced into its parent. They belong to
-// whoever we are and others may pass through them: several users' Maildirs may lie below.
-func makeAll(path string) error {
-	if st, err := os.Stat(path); err == nil {
-		if !st.IsDir() {
-			return unix.ENOTDIR
-		}
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	up := filepath.Dir(path)
-	if up != path {
-		if err := makeAll(up); err != nil {
-			return err
-		}
-	}
-	if err := mkdirat(unix.AT_FDCWD, path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(unix.AT_FDCWD, up)
-}
-
-// makeDir makes one directory with exactly this mode and syncs its parent; one that is there is left alone.
-func makeDir(path string, mode fs.FileMode, o Options) error {
-	err := mkdirat(unix.AT_FDCWD, path, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return syncDir(unix.AT_FDCWD, filepath.Dir(path))
-	}
-	if err != nil {
-		return err
-	}
-	fd, err := openDir(unix.AT_FDCWD, path)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if o.UID > 0 || o.GID > 0 {
-		if err := fchown(fd, owner(o.UID), owner(o.GID)); err != nil {
-			return fmt.Errorf("chown %s: %w", path, err)
-		}
-	}
-	if err := fchmod(fd, uint32(mode)); err != nil {
-		return fmt.Errorf("chmod %s: %w", path, err)
-	}
-	return syncDir(unix.AT_FDCWD, filepath.Dir(path))
 }
 
 // owner turns "not said" into chown's word for it.

@@ -82,16 +82,29 @@ func makeAbove(path string, uid, gid int) error {
 	if err := makeAbove(dir, uid, gid); err != nil {
 		return err
 	}
-	switch err := os.Mkdir(dir, 0o711); {
-	case errors.Is(err, fs.ErrExist):
-		return nil // somebody else was quicker
-	case err != nil:
+	// It has its owner before its name: whoever is killed here leaves nothing that is
+	// the superuser's and in the way of the others.
+	stage, err := os.MkdirTemp(filepath.Dir(dir), ".pennypost-*")
+	if err != nil {
 		return err
 	}
 	if os.Geteuid() == 0 && uid >= 0 {
-		if err := os.Lchown(dir, uid, gid); err != nil {
-			return err
-		}
+		err = os.Lchown(stage, uid, gid)
+	}
+	if err == nil {
+		err = os.Chmod(stage, 0o711)
+	}
+	if err == nil {
+		err = os.Rename(stage, dir) // over an empty one at most
+	}
+	if err != nil {
+		os.Remove(stage)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // somebody else was quicker
+	}
+	if err != nil {
+		return err
 	}
 	parent, err := os.Open(filepath.Dir(dir))
 	if err != nil {
