@@ -171,5 +171,5 @@ func FuzzSpool(f *testing.F) {
 // newSpool gives a spool without a file: what it would write stays in its buffer.
 func newSpool(testing.TB) *spool {
 	b := make([]byte, 0, 1<<20)
-	return &spool{fd: -1, buf: &b, begun: time.Now()}
+	return &spool{fd: math.MaxInt32, buf: &b, begun: time.Now()}
 }
