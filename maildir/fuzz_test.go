@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 	"time"
