@@ -31,30 +31,17 @@ func (p *place) clean() {
 	}
 }
 
-// cleanStages removes folders that somebody was killed making or removing: they are hidden under names that tell when.
-func (p *place) cleanStages() {
-	names, err := p.list(".")
-	if err != nil {
-		return
+// cleanStage removes a folder that somebody was killed making or removing; its hidden name tells when he began.
+func (p *place) cleanStage(name string) {
+	begun, limit := name[len(stagingName):], leftover
+	if rest, ok := strings.CutPrefix(name, trashName); ok {
+		begun, limit = rest, time.Minute // nobody takes it back any more
 	}
-	for _, name := range names {
-		if stage, ok := strings.CutPrefix(name, stagingName); ok {
-			if sec, n := number(stage); n > 0 && time.Since(time.Unix(int64(sec), 0)) > leftover {
-				p.removeAll(name)
-			}
+	if sec, n := number(begun); n > 0 && time.Since(time.Unix(int64(sec), 0)) > limit {
+		if p.removeAll(name) == unix.ENOTDIR {
+			p.unlink(name)
 		}
 	}
-}
-
-// list gives all names in a directory below p.
-func (p *place) list(name string) ([]string, error) {
-	fd, err := openDir(p.fd, name)
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(fd), name)
-	defer file.Close()
-	return file.Readdirnames(-1)
 }
 
 // removeAll removes a directory below p that has been taken out of sight. It follows no link and leaves p nowhere.

@@ -98,6 +98,14 @@ func (p *place) inspect(root bool) error {
 
 // mkdir makes a sub-directory that belongs to the Maildir's owner, and syncs p.
 func (p *place) mkdir(name string, perm uint32) error {
+	if err := p.subdir(name, perm); err != nil {
+		return err
+	}
+	return fsync(p.fd)
+}
+
+// subdir is mkdir without the sync.
+func (p *place) subdir(name string, perm uint32) error {
 	if err := mkdirat(p.fd, name, 0o700); err != nil {
 		return err
 	}
@@ -111,10 +119,7 @@ func (p *place) mkdir(name string, perm uint32) error {
 			return err
 		}
 	}
-	if err := fchmod(fd, perm); err != nil {
-		return err
-	}
-	return fsync(p.fd)
+	return fchmod(fd, perm)
 }
 
 func (p *place) hold() *place {

@@ -14,8 +14,9 @@ import (
 
 const (
 	inbox       = "INBOX"
-	markerName  = "maildirfolder" // says that a directory is a folder, not a Maildir of its own
-	stagingName = "..pennypost-"  // begins the names of folders that are being made or removed; two dots hide them
+	markerName  = "maildirfolder"       // says that a directory is a folder, not a Maildir of its own
+	stagingName = "..pennypost-"        // begins the names of folders that are being made; two dots hide them
+	trashName   = stagingName + "gone-" // of those that are being removed
 )
 
 // An Info is a line of a Store's list of folders.
@@ -131,6 +132,7 @@ func (s *Store) List() ([]Info, error) {
 		return nil, err
 	}
 	defer root.close()
+	s.tidy(root)
 	found, err := folderDirs(root)
 	if err != nil {
 		return nil, fmt.Errorf("list folders: %w", err)
@@ -165,6 +167,10 @@ func folderDirs(root *place) (map[string]string, error) {
 	}
 	found := map[string]string{}
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), stagingName) {
+			root.cleanStage(e.Name())
+			continue
+		}
 		if e.Type()&fs.ModeType != fs.ModeDir {
 			continue
 		}
@@ -234,41 +240,44 @@ func (s *Store) createFolder(name string) error {
 		return err
 	}
 	stage := stagingName + uniqueName()
-	err = func() error {
-		if err := root.mkdir(stage, st.Mode&0o777); err != nil {
-			return err
-		}
-		fd, err := openDir(root.fd, stage)
-		if err != nil {
-			return err
-		}
-		p := &place{fd: fd, mode: root.mode, uid: root.uid, gid: root.gid}
-		p.users.Store(1)
-		defer p.close()
-		for _, sub := range []string{"tmp", "new", "cur"} {
-			if err := p.mkdir(sub, st.Mode&0o777); err != nil {
-				return err
-			}
-		}
-		marker, err := p.create(markerName)
-		if err != nil {
-			return err
-		}
-		unix.Close(marker)
-		// Its UIDVALIDITY is given now, so that whoever asks next gets the same answer.
-		f := &Folder{dir: p, root: root}
-		if err := f.beginList(); err != nil {
-			return err
-		}
-		if err := f.rewriteList(); err != nil { // syncs the directory too
-			return err
-		}
-		return root.move(stage, dir)
-	}()
+	if err = s.stage(root, stage, st.Mode&0o777); err == nil {
+		err = root.move(stage, dir)
+	}
 	if err != nil {
 		root.removeAll(stage)
 	}
 	return err
+}
+
+// stage makes a new folder under a hidden name, synced but for that name. Its UIDVALIDITY is given now, so that whoever
+// asks next gets the same answer.
+func (s *Store) stage(root *place, stage string, perm uint32) error {
+	if err := root.subdir(stage, perm); err != nil {
+		return err
+	}
+	fd, err := openDir(root.fd, stage)
+	if err != nil {
+		return err
+	}
+	p := &place{fd: fd, mode: root.mode, uid: root.uid, gid: root.gid}
+	p.users.Store(1)
+	defer p.close()
+	for _, sub := range []string{"tmp", "new", "cur"} {
+		if err := p.subdir(sub, perm); err != nil {
+			return err
+		}
+	}
+	marker, err := p.create(markerName)
+	if err != nil {
+		return err
+	}
+	unix.Close(marker)
+	v, err := nextValidity(root)
+	if err != nil {
+		return err
+	}
+	head := appendListHead(nil, listHead{validity: v, next: 1, fields: []string{newGUID()}})
+	return p.replace(listName, listTmp, head, nil) // syncs the directory, too
 }
 
 // DeleteFolder removes a folder with its messages; folders below it stay. INBOX cannot be removed (ErrName).
@@ -297,9 +306,12 @@ func (s *Store) deleteFolder(name string) error {
 	if err != nil {
 		return err
 	}
+	if err := outlive(root, dir); err != nil {
+		return err
+	}
 	// One rename takes it away. What follows is housekeeping: what it leaves, because we are killed or somebody still
 	// delivers there, is removed by those who come later.
-	trash := stagingName + uniqueName()
+	trash := trashName + uniqueName()
 	count := root.leaving()
 	if err = root.move(dir, trash); err == nil {
 		count.noteGone(trash)
@@ -310,109 +322,4 @@ func (s *Store) deleteFolder(name string) error {
 	}
 	root.removeAll(trash)
 	return nil
-}
-
-// RenameFolder gives a folder and all below it another name. Renaming INBOX moves its messages to a new folder and
-// leaves INBOX and the folders below it where they are (RFC 9051 §6.3.6). fs.ErrExist when there is a folder of
-// the new name, or below it one that would be overwritten; then nothing has changed.
-func (s *Store) RenameFolder(old, new string) error {
-	err := s.renameFolder(old, new)
-	if err != nil {
-		return fmt.Errorf("rename folder %q to %q: %w", old, new, err)
-	}
-	return nil
-}
-
-func (s *Store) renameFolder(old, new string) error {
-	old, err := cleanName(old)
-	if err != nil {
-		return err
-	}
-	if new, err = cleanName(new); err != nil {
-		return err
-	}
-	if new == inbox || new == old {
-		return fs.ErrExist
-	}
-	if old == inbox {
-		return s.renameInbox(new)
-	}
-	if strings.HasPrefix(new, old+".") {
-		return ErrName
-	}
-	root, err := s.dir()
-	if err != nil {
-		return err
-	}
-	defer root.close()
-	dirs, err := folderDirs(root)
-	if err != nil {
-		return err
-	}
-	type step struct{ from, to string }
-	var steps []step
-	for name, dir := range dirs {
-		below, ok := strings.CutPrefix(name, old)
-		if !ok || below != "" && below[0] != '.' {
-			continue
-		}
-		to, err := cleanName(new + below)
-		if err != nil {
-			return err
-		}
-		if _, there := dirs[to]; there {
-			return fs.ErrExist
-		}
-		if dir != "."+EncodeUTF7(name) {
-			to = "." + to // it stays in UTF-8
-		} else {
-			to = "." + EncodeUTF7(to)
-		}
-		if len(to) > 255 {
-			return ErrName
-		}
-		steps = append(steps, step{dir, to})
-	}
-	if len(steps) == 0 {
-		return fs.ErrNotExist
-	}
-	slices.SortFunc(steps, func(a, b step) int { return strings.Compare(a.from, b.from) })
-	done := 0
-	for _, st := range steps {
-		if err = renameNew(root.fd, st.from, root.fd, st.to); err != nil {
-			break
-		}
-		done++
-	}
-	if err == nil {
-		err = fsync(root.fd)
-	}
-	if err != nil {
-		for _, back := range slices.Backward(steps[:done]) {
-			renameNew(root.fd, back.to, root.fd, back.from)
-		}
-	}
-	return err
-}
-
-func (s *Store) renameInbox(new string) error {
-	if err := s.createFolder(new); err != nil {
-		return err
-	}
-	from, err := s.OpenFolder(inbox)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := s.OpenFolder(new)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	st, err := from.Sync(SyncOptions{})
-	if err != nil {
-		return err
-	}
-	_, err = from.Move(st.List(), to)
-	return err
 }

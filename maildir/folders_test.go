@@ -314,22 +314,27 @@ func TestTmpIsCleaned(t *testing.T) {
 // What somebody has left who was killed while he made or removed a folder goes after a while.
 func TestStagesAreCleaned(t *testing.T) {
 	s := newStore(t)
-	young := fmt.Sprintf("%s%d.M1P1Q1R1.host", stagingName, time.Now().Add(-35*time.Hour).Unix())
-	old := fmt.Sprintf("%s%d.M1P1Q1R1.host", stagingName, time.Now().Add(-37*time.Hour).Unix())
-	for _, dir := range []string{young, old} {
+	name := func(prefix string, age time.Duration) string {
+		return fmt.Sprintf("%s%d.M1P1Q1R1.host", prefix, time.Now().Add(-age).Unix())
+	}
+	young, doubted := name(stagingName, 35*time.Hour), name(trashName, 30*time.Second)
+	for _, dir := range []string{young, doubted, name(stagingName, 37*time.Hour), name(trashName, time.Hour)} {
 		if err := os.MkdirAll(filepath.Join(s.Path(), dir, "cur", "deeper"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		put(t, s, filepath.Join(dir, "cur", "x"), "x")
 		os.Symlink("/etc", filepath.Join(s.Path(), dir, "link"))
 	}
-	again, err := Open(s.Path())
-	if err != nil {
+	put(t, s, name(stagingName, 38*time.Hour), "a plan that was never one")
+	if _, err := s.List(); err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
-	if left, _ := filepath.Glob(filepath.Join(s.Path(), "..*")); len(left) != 1 || filepath.Base(left[0]) != young {
-		t.Error(left)
+	left, _ := filepath.Glob(filepath.Join(s.Path(), "..*"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if want := []string{young, doubted}; !slices.Equal(left, want) {
+		t.Errorf("%q, not %q", left, want)
 	}
 	if _, err := os.Stat("/etc/passwd"); err != nil {
 		t.Error("a link was followed")

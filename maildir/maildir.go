@@ -105,8 +105,9 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open maildir %s: %w", path, err)
 	}
 	root.clean()
-	root.cleanStages()
-	return &Store{path: path, root: root}, nil
+	s := &Store{path: path, root: root}
+	s.tidy(root)
+	return s, nil
 }
 
 // openRoot opens the directory of a Maildir itself.

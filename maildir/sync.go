@@ -238,12 +238,17 @@ func (f *Folder) beginList() error {
 	}
 	f.head.validity, f.head.next = v, max(f.head.next, 1)
 	if f.head.field('G') == "" {
-		var id [16]byte
-		rand.Read(id[:])
-		f.head.fields = append(f.head.fields, "G"+hex.EncodeToString(id[:]))
+		f.head.fields = append(f.head.fields, newGUID())
 	}
 	f.rewrite = true
 	return nil
+}
+
+// newGUID is the field with a folder's identity.
+func newGUID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	return "G" + hex.EncodeToString(id[:])
 }
 
 // adopt gives UIDs to files that have none, in the order of their delivery, and returns the first of them. The list is
