@@ -85,7 +85,7 @@ func soakWorker(spec string) {
 	case "slow":
 		slowly, w.room, w.rest = inPieces(2048, 2*time.Millisecond), 100, 2*time.Millisecond
 	case "worst": // a mail reader has no faster directory than we have
-		slowly, w.room, w.rest = newestFirst(20, 2*time.Millisecond), 100, 20*time.Millisecond
+		slowly, w.room, w.rest = newestFirst(20, 2*time.Millisecond), 200, 5*time.Millisecond
 	}
 	w.name = roles[w.index].name
 	file := fmt.Sprintf("%02d-%s", w.index, w.name)
