@@ -300,19 +300,6 @@ func (l *dues) subscriptions(s *Store, bad func(string, ...any)) {
 	}
 }
 
-// ids gives the ids of the messages of a State.
-func ids(t testing.TB, f *Folder, st *State) []string {
-	list := make([]string, 0, st.Len())
-	for _, m := range st.All() {
-		id, ok := whole([]byte(read(t, f, m)))
-		if !ok {
-			t.Errorf("UID %d is half", m.UID)
-		}
-		list = append(list, id)
-	}
-	return list
-}
-
 // deadOwner gives the locks of this process to one that has died with the power.
 func deadOwner(_ string, data []byte) []byte {
 	if _, host, ok := strings.Cut(lockContent(), ":"); ok && bytes.Equal(data, []byte(lockContent())) {

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -28,18 +29,28 @@ func quickDir(t testing.TB) string {
 	return dir
 }
 
-// A scene is a way in, while its calls are recorded.
+// A scene is a way in, while its calls are recorded or fail.
 type scene struct {
 	*testing.T
-	log *powercut.Log
-	s   *Store
-	at  *dues // what is due at the cut that is being looked at
-	seq int
-	mu  sync.Mutex
+	log    *powercut.Log // nil: what is due is due now
+	s      *Store
+	at     *dues // what is due, at the cut that is being looked at
+	fault  error // what a call may fail with
+	mu     sync.Mutex
+	seq    int
+	opened []*Folder
 }
 
 // mark notes what has been told from here on.
-func (c *scene) mark(what func(l *dues)) { c.log.Mark(func() { what(c.at) }) }
+func (c *scene) mark(what func(l *dues)) {
+	if c.log != nil {
+		c.log.Mark(func() { what(c.at) })
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	what(c.at)
+}
 
 // id makes the id of a further message.
 func (c *scene) id() string {
@@ -56,7 +67,50 @@ func (c *scene) check(err error) {
 	}
 }
 
-func (c *scene) open(name string) *Folder { return open(c, c.s, name) }
+// failed tells whether something did not work, as it may where calls fail.
+func (c *scene) failed(err error) bool {
+	if err != nil && (c.fault == nil || !errors.Is(err, c.fault)) {
+		c.Helper()
+		c.Errorf("%v, not %v", err, c.fault)
+	}
+	return err != nil
+}
+
+// close closes the folders.
+func (c *scene) close() {
+	for _, f := range c.opened {
+		f.Close()
+	}
+	c.opened = nil
+}
+
+// open opens a folder, when need be a second time; when that fails too the scene is over.
+func (c *scene) open(name string) *Folder {
+	f, err := c.s.OpenFolder(name)
+	if err != nil && c.failed(err) {
+		f, err = c.s.OpenFolder(name)
+	}
+	if c.failed(err) {
+		panic(curtain{})
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opened = append(c.opened, f)
+	return f
+}
+
+// A curtain ends a scene that cannot go on.
+type curtain struct{}
+
+// play plays a scene to its end.
+func (c *scene) play(do func(c *scene)) {
+	defer func() {
+		if r := recover(); r != nil && r != any(curtain{}) {
+			panic(r)
+		}
+	}()
+	do(c)
+}
 
 // After a power cut at any moment of any change, all that was acknowledged is there, whole and once, under its UID; the
 // mailbox opens at once.
@@ -84,7 +138,8 @@ func TestPowerCut(t *testing.T) {
 			if before != nil {
 				c.log.Mark(func() { before.Replay(before.Len()) })
 			}
-			way.do(c)
+			c.play(way.do)
+			c.close()
 			if err := c.log.Stop(); err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,32 +11,67 @@ import (
 
 // tell looks into a folder as a client does.
 func (c *scene) tell(f *Folder, claim bool) (*State, []string) {
-	st := look(c, f, claim)
-	list := ids(c, f, st)
+	st, err := f.Sync(SyncOptions{Claim: claim})
+	if c.failed(err) {
+		return new(State), nil
+	}
+	list := make([]string, 0, st.Len())
+	for _, m := range st.All() {
+		r, err := f.Reader(m)
+		if c.failed(err) {
+			return new(State), nil
+		}
+		data, err := io.ReadAll(r)
+		r.Close()
+		c.check(err)
+		id, ok := whole(data)
+		if !ok {
+			c.Errorf("UID %d is half", m.UID)
+		}
+		list = append(list, id)
+	}
 	c.mark(func(l *dues) { l.tell(f.Name(), st, list) })
 	return st, list
 }
 
 func (c *scene) deliver(folders ...string) string {
 	id := c.id()
-	d, err := c.s.Deliver(DeliverOptions{Folder: folders[0]})
-	c.check(err)
-	for _, name := range folders[1:] {
-		c.check(d.Also(c.s, DeliverOptions{Folder: name}))
+	due := func(least, most int, but map[int]error) {
+		c.mark(func(l *dues) {
+			for i, name := range folders {
+				if but[i] == nil {
+					l.message(id, name, least, most)
+				} else {
+					l.message(id, name, 0, 0)
+				}
+			}
+		})
 	}
-	io.WriteString(d, text(id))
-	c.mark(func(l *dues) {
-		for _, name := range folders {
-			l.message(id, name, 0, 1)
+	d, err := c.s.Deliver(DeliverOptions{Folder: folders[0]})
+	if c.failed(err) {
+		return id
+	}
+	defer d.Abort()
+	for _, name := range folders[1:] {
+		if c.failed(d.Also(c.s, DeliverOptions{Folder: name})) {
+			return id
 		}
-	})
+	}
+	if _, err := io.WriteString(d, text(id)); c.failed(err) {
+		return id
+	}
+	due(0, 1, nil)
 	_, err = d.Commit()
-	c.check(err)
-	c.mark(func(l *dues) {
-		for _, name := range folders {
-			l.message(id, name, 1, 1)
+	if part, ok := errors.AsType[*PartialError](err); ok {
+		for _, err := range part.Failed {
+			c.failed(err)
 		}
-	})
+		due(1, 1, part.Failed)
+	} else if c.failed(err) {
+		due(0, 0, nil)
+	} else {
+		due(1, 1, nil)
+	}
 	return id
 }
 
@@ -43,7 +79,10 @@ func (c *scene) append(f *Folder, o AppendOptions) string {
 	id := c.id()
 	c.mark(func(l *dues) { l.message(id, f.Name(), 0, 1) })
 	uid, err := f.Append(o, strings.NewReader(text(id)))
-	c.check(err)
+	if c.failed(err) {
+		c.mark(func(l *dues) { l.message(id, f.Name(), 0, 0) })
+		return id
+	}
 	validity := f.UIDValidity()
 	c.mark(func(l *dues) {
 		l.message(id, f.Name(), 1, 1)
@@ -73,7 +112,17 @@ func (c *scene) transfer(from, to *Folder, move bool) {
 		}
 	})
 	pairs, err := verb(st.List(), to)
-	if c.check(err); len(pairs) != len(list) {
+	if c.failed(err) {
+		c.mark(func(l *dues) {
+			for _, id := range list {
+				if !move {
+					l.message(id, to.Name(), 0, 0)
+				}
+			}
+		})
+		return
+	}
+	if len(pairs) != len(list) {
 		c.Errorf("%d pairs of %d", len(pairs), len(list))
 	}
 	validity := to.UIDValidity()
@@ -90,58 +139,67 @@ func (c *scene) transfer(from, to *Folder, move bool) {
 // expunge removes the first n messages.
 func (c *scene) expunge(f *Folder, n int) {
 	st, list := c.tell(f, true)
+	n = min(n, len(list))
 	c.mark(func(l *dues) {
 		for _, id := range list[:n] {
 			l.message(id, f.Name(), 0, 1)
 		}
 	})
-	c.check(f.Expunge(st.List()[:n]))
+	c.failed(f.Expunge(st.List()[:n]))
 }
 
 func (c *scene) store(f *Folder, change Change) {
 	st, _ := c.tell(f, true)
 	_, err := f.Store(st.List(), change)
-	c.check(err)
+	c.failed(err)
 	c.tell(f, false)
 }
 
 func (c *scene) create(name string) {
 	c.mark(func(l *dues) { l.folder(name).due = maybe })
-	c.check(c.s.CreateFolder(name))
-	c.mark(func(l *dues) { l.folder(name).due = certain })
+	due := certain
+	failed := c.failed(c.s.CreateFolder(name))
+	if failed {
+		due = never
+	}
+	if c.mark(func(l *dues) { l.folder(name).due = due }); failed {
+		panic(curtain{})
+	}
 }
 
 func (c *scene) delete(key, name string) {
 	c.mark(func(l *dues) { l.deleted(key, maybe) })
-	c.check(c.s.DeleteFolder(name))
-	c.mark(func(l *dues) { l.deleted(key, never) })
+	if !c.failed(c.s.DeleteFolder(name)) {
+		c.mark(func(l *dues) { l.deleted(key, never) })
+	}
 }
 
 // rename gives folders, and what is below them, another name.
 func (c *scene) rename(from, to string, keys ...string) {
-	c.mark(func(l *dues) {
-		for _, key := range keys {
-			f := l.folder(key)
-			f.names = append(f.names, to+strings.TrimPrefix(f.names[0], from))
-		}
-	})
-	c.check(c.s.RenameFolder(from, to))
-	c.mark(func(l *dues) {
-		for _, key := range keys {
-			f := l.folder(key)
-			f.names = f.names[1:]
-		}
-	})
+	each := func(do func(f *folderDue)) {
+		c.mark(func(l *dues) {
+			for _, key := range keys {
+				do(l.folder(key))
+			}
+		})
+	}
+	each(func(f *folderDue) { f.names = append(f.names, to+strings.TrimPrefix(f.names[0], from)) })
+	if c.failed(c.s.RenameFolder(from, to)) {
+		each(func(f *folderDue) { f.names = f.names[:1] })
+		panic(curtain{})
+	} else {
+		each(func(f *folderDue) { f.names = f.names[1:] })
+	}
 }
 
 func (c *scene) subscribe(name string, on bool) {
 	c.mark(func(l *dues) { l.subs[name] = maybe })
-	if on {
-		c.check(c.s.Subscribe(name))
-		c.mark(func(l *dues) { l.subs[name] = certain })
-	} else {
-		c.check(c.s.Unsubscribe(name))
-		c.mark(func(l *dues) { l.subs[name] = never })
+	verb, due := c.s.Subscribe, certain
+	if !on {
+		verb, due = c.s.Unsubscribe, never
+	}
+	if !c.failed(verb(name)) {
+		c.mark(func(l *dues) { l.subs[name] = due })
 	}
 }
 
@@ -250,11 +308,15 @@ var ways = map[string]struct {
 				l.moves(id, inbox, "Old")
 			}
 		})
-		c.check(c.s.RenameFolder(inbox, "Old"))
+		if c.failed(c.s.RenameFolder(inbox, "Old")) {
+			return
+		}
 		c.mark(func(l *dues) {
 			l.folder("Old").due = certain
-			for _, id := range []string{"m1", "m2", "m3"} {
-				l.moved(id, "Old")
+			l.moved("m1", "Old")
+			l.moved("m2", "Old")
+			if c.fault == nil { // where there is no room for its UID it is not seen, and stays
+				l.moved("m3", "Old")
 			}
 		})
 	}},
@@ -266,30 +328,39 @@ var ways = map[string]struct {
 	"prepare": {do: func(c *scene) {
 		id := c.id()
 		d, err := c.s.Deliver(DeliverOptions{})
-		c.check(err)
-		io.WriteString(d, text(id))
+		if c.failed(err) {
+			return
+		}
+		defer d.Abort()
+		if _, err = io.WriteString(d, text(id)); c.failed(err) {
+			return
+		}
 		name, err := d.Prepare()
-		c.check(err)
+		if c.failed(err) {
+			return
+		}
 		c.mark(func(l *dues) {
 			l.prepared = append(l.prepared, name)
 			l.message(id, inbox, 1, 1)
 		})
-		_, err = c.s.Finish(name)
-		c.check(err)
-		c.mark(func(l *dues) { l.prepared = nil })
+		if _, err = c.s.Finish(name); !c.failed(err) {
+			c.mark(func(l *dues) { l.prepared = nil })
+		}
 		c.tell(c.open(inbox), true)
 	}},
 	"four clients": {both(boxes, some(4)), func(c *scene) {
 		var wg sync.WaitGroup
 		for i := range 4 {
 			wg.Go(func() {
-				f := c.open(inbox)
-				box := c.open("Box")
-				c.deliver(inbox, "Box")
-				c.append(f, AppendOptions{Keywords: []string{fmt.Sprint("k", i)}})
-				c.tell(f, i%2 == 0)
-				c.append(box, AppendOptions{Flags: Seen})
-				c.tell(box, true)
+				c.play(func(c *scene) {
+					f := c.open(inbox)
+					box := c.open("Box")
+					c.deliver(inbox, "Box")
+					c.append(f, AppendOptions{Keywords: []string{fmt.Sprint("k", i)}})
+					c.tell(f, i%2 == 0)
+					c.append(box, AppendOptions{Flags: Seen})
+					c.tell(box, true)
+				})
 			})
 		}
 		wg.Wait()
