@@ -18,10 +18,10 @@ import (
 // names of the keywords, and every scan or change of new and cur that someone else's scan must not miss.
 const (
 	lockName      = "dovecot-uidlist.lock"
-	lockOverride  = 120 * time.Second // a lock that nobody touched for so long is void, whoever made it
-	lockWait      = 122 * time.Second // nobody waits longer
-	lockTouch     = 10 * time.Second  // how often a holder says that it is alive
-	lockTornAfter = 5 * time.Second   // a lock without an owner in it was left by someone killed while writing it
+	lockOverride  = 120 * time.Second      // a lock that nobody touched for so long is void, whoever made it
+	lockWait      = 122 * time.Second      // nobody waits longer
+	lockTouch     = 10 * time.Second       // how often a holder says that it is alive
+	lockTornAfter = 800 * time.Millisecond // a lock without an owner in it was left by someone killed while writing it
 )
 
 // A lockKind is one of the locks of a Maildir: a file of a certain name, held by who has made it.
@@ -127,11 +127,16 @@ func (l *lock) acquire(deadline time.Time) error {
 			return fmt.Errorf("lock folder: %w", err)
 		}
 		now := time.Now()
-		st, void := l.void(l.place, now.Add(-l.skew()))
+		st, owned, void := l.void(l.place, now.Add(-l.skew()))
 		if st != seen {
 			seen, since = st, now
 		}
-		if void || !since.IsZero() && now.Sub(since) > l.override {
+		// One that comes from the future, by its time, is as old as we have been watching it.
+		patience := l.torn
+		if owned {
+			patience = l.override
+		}
+		if void || !since.IsZero() && now.Sub(since) > patience {
 			if err := l.place.breakNamed(l.name, seen); err != nil {
 				return fmt.Errorf("break lock of folder: %w", err)
 			}
@@ -232,39 +237,39 @@ func (l *lock) exclusive() error {
 	return err
 }
 
-// void tells whether the lock file there is nobody's any more. now is by the file system's clock.
-// We have our turn, so no part of this process holds it.
-func (k lockKind) void(p *place, now time.Time) (stamp, bool) {
+// void tells whether the lock file there is nobody's any more, and whether somebody stands in it. now is by the file
+// system's clock. We have our turn, so no part of this process holds it.
+func (k lockKind) void(p *place, now time.Time) (seen stamp, owned, void bool) {
 	data, st, err := p.readFile(k.name, 0, 4096)
 	if err != nil { // gone, or not ours to read: then its age has to do
 		s, _ := p.stamp(k.name)
-		return s, s != stamp{} && s.age(now) > k.override
+		return s, true, s != stamp{} && s.age(now) > k.override
 	}
 	s := stampOf(&st)
 	age := s.age(now)
 	if age > k.override {
-		return s, true
+		return s, true, true
 	}
 	pidText, host, ok := strings.Cut(string(data), ":")
 	pid, err := strconv.Atoi(pidText)
 	if !ok || err != nil || pid <= 0 {
-		return s, age > min(k.torn, sinceBoot())
+		return s, false, age > min(k.torn, sinceBoot())
 	}
 	if own, err := os.Hostname(); err != nil || own != strings.TrimSpace(host) {
-		return s, false
+		return s, true, false
 	}
 	if pid == os.Getpid() || age > sinceBoot() {
-		return s, true
+		return s, true, true
 	}
 	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
-		return s, true
+		return s, true, true
 	}
 	// The number may belong to someone else by now: whoever began after the lock was made did not make it. Nor does
 	// anybody hold it whose parent has only not yet asked how he died.
 	if began, dead, ok := processAge(pid); dead || ok && age > began+lockTornAfter {
-		return s, true
+		return s, true, true
 	}
-	return s, false
+	return s, true, false
 }
 
 // sinceBoot is for how long this host has been running: nobody here holds a lock that is older. A variable for tests.

@@ -111,7 +111,9 @@ func TestLockOfTheDead(t *testing.T) {
 		"alive, but long untouched": {fmt.Sprintf("1:%s", host), 3 * time.Minute, false},
 		"alive":                     {fmt.Sprintf("1:%s", host), 0, true},
 		"other host":                {"1:elsewhere", 0, true},
-		"being written":             {"", 0, true},
+		"cut off just now":          {"", 0, false},
+		"cut off in the future":     {"123", -time.Hour, false},
+		"zeros after a power cut":   {"\x00\x00\x00\x00", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)

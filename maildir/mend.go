@@ -29,7 +29,7 @@ func DeadLock(fd int) (owner string, dead bool) {
 	if pid, _, _ := strings.Cut(owner, ":"); pid == strconv.Itoa(os.Getpid()) {
 		return owner, false
 	}
-	_, dead = folderLock.void(p, time.Now())
+	_, _, dead = folderLock.void(p, time.Now())
 	return owner, dead
 }
 
