@@ -216,7 +216,7 @@ func (r *record) decode(payload []byte) error {
 				for range v.count(10) {
 					uid, saved := v.u32(), v.u32()
 					base := v.name()
-					if !validBase(base) {
+					if !validBase(base) || uid == 0 || uid > maxUID {
 						v.bad = true
 					}
 					r.added = append(r.added, addition{uid, saved, base, w})
@@ -367,7 +367,7 @@ func (s *snapshot) sound() bool {
 		}
 		at += 1 + n
 	}
-	if last != 0 && s.next <= last || at != len(s.names) {
+	if last > maxUID || last != 0 && s.next <= last || at != len(s.names) {
 		return false
 	}
 	for i := 1; i < len(s.ids); i++ {
