@@ -20,15 +20,15 @@ const (
 )
 
 var (
-	errNoCache = errors.New("not a cache file of this folder")
-	errShort   = errors.New("cache file written short")
+	errForeign = errors.New("the cache is of another UIDVALIDITY or version")
+	errNoCache = errors.New("the cache is damaged")
+	errShort   = errors.New("the cache was written short")
 )
 
 // A cacheFile is an open pennypost-cache and what is known of it. Records are only ever added to it, by any number of
 // processes at once; a new one takes its place when too much of it is dead. It counts its users.
 type cacheFile struct {
 	identity
-	place *place // the caller's
 	fd    int
 	ino   uint64
 	users atomic.Int32
@@ -45,11 +45,11 @@ type cacheFile struct {
 	wish    Level // what clients have asked for
 }
 
-// openCache opens the cache of a folder: fs.ErrNotExist when there is none, errNoCache when it is that of another
-// UIDVALIDITY or of another maker, or damaged at its beginning. Maker 0 takes every maker's.
+// openCache opens the cache of a folder: fs.ErrNotExist when there is none, errForeign when it is that of another
+// UIDVALIDITY or of another maker, errNoCache when it is damaged at its beginning. Maker 0 takes every maker's.
 func openCache(p *place, validity uint32, maker uint16) (*cacheFile, error) {
 	const flags = unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
-	f := &cacheFile{place: p, indexed: cacheHead, walked: cacheHead, freshAt: map[uint32]int{}}
+	f := &cacheFile{indexed: cacheHead, walked: cacheHead, freshAt: map[uint32]int{}}
 	var err error
 	if f.fd, err = openat(p.fd, cacheName, unix.O_RDWR|unix.O_APPEND|flags, 0); readOnly(err) {
 		f.broken = true
@@ -59,11 +59,16 @@ func openCache(p *place, validity uint32, maker uint16) (*cacheFile, error) {
 		return nil, err
 	}
 	f.users.Store(1)
-	if err := f.load(validity, maker); err != nil {
+	if err := f.load(p, validity, maker); err != nil {
 		f.release()
 		return nil, err
 	}
 	return f, nil
+}
+
+func (f *cacheFile) hold() *cacheFile {
+	f.users.Add(1)
+	return f
 }
 
 func (f *cacheFile) release() {
@@ -73,7 +78,7 @@ func (f *cacheFile) release() {
 }
 
 // load reads head and index, and walks over what follows.
-func (f *cacheFile) load(validity uint32, maker uint16) error {
+func (f *cacheFile) load(p *place, validity uint32, maker uint16) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return err
@@ -87,8 +92,11 @@ func (f *cacheFile) load(validity uint32, maker uint16) error {
 		return errors.Join(errNoCache, err)
 	}
 	id, at, ok := parseCacheHead(head[:])
-	if !ok || id.validity != validity || maker != 0 && id.maker != maker {
+	if !ok {
 		return errNoCache
+	}
+	if !id.is(validity, maker) {
+		return errForeign
 	}
 	f.identity = id
 	f.readIndex(at, st.Size)
@@ -96,7 +104,7 @@ func (f *cacheFile) load(validity uint32, maker uint16) error {
 		return err
 	}
 	if f.walked-f.indexed >= indexEvery { // some writer was killed before he came to it
-		f.writeIndex()
+		f.writeIndex(p)
 	}
 	return nil
 }
@@ -253,7 +261,7 @@ func (f *cacheFile) find(uid uint32, level Level, near *int) (loc, bool) {
 
 // write adds records by one call, so that those of several writers do not mix. locs are their places from the beginning
 // of b on. What cannot be written is not cached.
-func (f *cacheFile) write(b []byte, locs []loc) error {
+func (f *cacheFile) write(p *place, b []byte, locs []loc) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.append(b, locs); err != nil {
@@ -262,7 +270,7 @@ func (f *cacheFile) write(b []byte, locs []loc) error {
 	if f.walked-f.indexed < indexEvery {
 		return nil
 	}
-	return f.writeIndex()
+	return f.writeIndex(p)
 }
 
 // want notes what clients ask for in this folder.
@@ -277,8 +285,8 @@ func (f *cacheFile) want(l Level) error {
 }
 
 // forget makes an entry void.
-func (f *cacheFile) forget(uid uint32) error {
-	return f.write(f.seal(openRec(nil), 0, cacheRec{kind: forgetRec, uid: uid}), []loc{{uid: uid}})
+func (f *cacheFile) forget(p *place, uid uint32) error {
+	return f.write(p, f.seal(openRec(nil), 0, cacheRec{kind: forgetRec, uid: uid}), []loc{{uid: uid}})
 }
 
 func (f *cacheFile) append(b []byte, locs []loc) error {
@@ -310,7 +318,7 @@ func (f *cacheFile) append(b []byte, locs []loc) error {
 
 // writeIndex adds an index of what is in none yet, and lets the head of the file tell of it. When another process does
 // so at once, one of the two indexes is forgotten, and those who read walk over its records.
-func (f *cacheFile) writeIndex() error {
+func (f *cacheFile) writeIndex(p *place) error {
 	if f.broken || len(f.tail) == 0 {
 		return nil
 	}
@@ -325,7 +333,7 @@ func (f *cacheFile) writeIndex() error {
 	}
 	at := end - int64(len(b))
 	// An appending descriptor writes at the end, whatever the place that is named.
-	fd, err := openat(f.place.fd, cacheName, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openat(p.fd, cacheName, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -342,9 +350,15 @@ func (f *cacheFile) writeIndex() error {
 	return nil
 }
 
+// A want is a record to be read, and the caller's number for it.
+type want struct {
+	loc
+	i int
+}
+
 // read reads records whose places are given in the order of the file, with few calls. The octets of each are those of
 // arena, which is as large as it must be.
-func (f *cacheFile) read(arena []byte, locs []loc, each func(i int, b []byte)) ([]byte, error) {
+func (f *cacheFile) read(arena []byte, locs []want, each func(w want, b []byte)) ([]byte, error) {
 	type run struct{ from, to int }
 	var runs [8]run
 	stretch := func(r run) (at int64, n int) {
@@ -385,7 +399,7 @@ func (f *cacheFile) read(arena []byte, locs []loc, each func(i int, b []byte)) (
 			}
 			for i := r.from; i < r.to; i++ {
 				if from := int(locs[i].at) - int(at); from+locs[i].len() <= got {
-					each(i, b[from:from+locs[i].len()])
+					each(locs[i], b[from:from+locs[i].len()])
 				}
 			}
 		}
@@ -422,7 +436,7 @@ func (p *place) putCache(fill func(fd int) error) error {
 
 // tidy writes the file anew when more than half of it is dead: of messages that are not there any more, or told once
 // more since. What others add meanwhile may be lost. Readers of the old file go on with it.
-func (f *cacheFile) tidy(alive func(uid uint32) bool) (bool, error) {
+func (f *cacheFile) tidy(p *place, alive func(uid uint32) bool) (bool, error) {
 	f.mu.Lock()
 	f.index = sorted(append(f.index, f.fresh...))
 	f.fresh, f.freshAt = nil, map[uint32]int{}
@@ -439,7 +453,7 @@ func (f *cacheFile) tidy(alive func(uid uint32) bool) (bool, error) {
 	if broken || dead <= live || dead < walkPiece {
 		return false, nil
 	}
-	return true, f.place.putCache(func(fd int) error { return f.rewrite(fd, kept, wish) })
+	return true, p.putCache(func(fd int) error { return f.rewrite(fd, kept, wish) })
 }
 
 // rewrite writes the records at the given places into a new file, and an index of them.
@@ -450,21 +464,23 @@ func (f *cacheFile) rewrite(fd int, kept []loc, wish Level) error {
 	var out, arena []byte
 	end, index := int64(cacheHead), make([]loc, 0, len(kept))
 	for part := range slices.Chunk(kept, 64) {
-		order := slices.Clone(part)
+		order, found := make([]want, len(part)), make([][]byte, len(part))
+		for i, l := range part {
+			order[i] = want{l, i}
+		}
 		slices.SortFunc(order, byPlace)
-		found := make(map[uint32][]byte, len(order))
 		var err error
-		arena, err = f.read(arena[:0], order, func(i int, b []byte) {
-			if r, ok := f.parseRec(b); ok && r.kind == entryRec && r.uid == order[i].uid && r.sum == f.sum(b[recHead:]) {
-				found[r.uid] = b
+		arena, err = f.read(arena[:0], order, func(w want, b []byte) {
+			if r, ok := f.parseRec(b); ok && r.kind == entryRec && r.uid == w.uid && r.sum == f.sum(b[recHead:]) {
+				found[w.i] = b
 			}
 		})
 		if err != nil {
 			return err
 		}
 		out = out[:0]
-		for _, l := range part {
-			if b := found[l.uid]; b != nil {
+		for i, l := range part {
+			if b := found[i]; b != nil {
 				index = append(index, loc{l.uid, l.size, uint64(end)})
 				end += int64(len(b))
 				out = append(out, b...)
@@ -480,7 +496,7 @@ func (f *cacheFile) rewrite(fd int, kept []loc, wish Level) error {
 	return writeAt(fd, f.pointer(end), pointerAt)
 }
 
-func byPlace(a, b loc) int {
+func byPlace(a, b want) int {
 	switch {
 	case a.at < b.at:
 		return -1

@@ -69,7 +69,7 @@ func testCache(t testing.TB, p *place) *cacheFile {
 }
 
 // put writes the entries of some messages.
-func (f *cacheFile) put(uids []uint32, base func(uint32) string) error {
+func (f *cacheFile) put(p *place, uids []uint32, base func(uint32) string) error {
 	var b []byte
 	var locs []loc
 	for _, uid := range uids {
@@ -77,7 +77,7 @@ func (f *cacheFile) put(uids []uint32, base func(uint32) string) error {
 		b, _ = f.appendEntry(b, uid, base(uid), someEntry(uid, base(uid)))
 		locs = append(locs, loc{uid, uint32(len(b)-at) | uint32(someEntry(uid, base(uid)).Level)<<30, uint64(at)})
 	}
-	return f.write(b, locs)
+	return f.write(p, b, locs)
 }
 
 // got reads the entries there are of some messages, and fails for one that is not as it was written.
@@ -88,19 +88,19 @@ func (f *cacheFile) got(t testing.TB, uids []uint32, base func(uint32) string) (
 		t.Fatal(err)
 	}
 	f.look(&st)
-	var locs []loc
+	var locs []want
 	near := 0
 	for _, uid := range uids {
 		f.mu.Lock()
 		l, ok := f.find(uid, Sizes, &near)
 		f.mu.Unlock()
 		if ok {
-			locs = append(locs, l)
+			locs = append(locs, want{l, 0})
 		}
 	}
 	slices.SortFunc(locs, byPlace)
-	_, err := f.read(nil, locs, func(i int, b []byte) {
-		uid := locs[i].uid
+	_, err := f.read(nil, locs, func(w want, b []byte) {
+		uid := w.uid
 		var e Entry
 		if !f.parseEntry(b, uid, hashBase(base(uid)), &e) {
 			return
@@ -129,13 +129,13 @@ func upTo(n uint32) (uids []uint32) {
 func TestCacheFile(t *testing.T) {
 	p := testPlace(t, t.TempDir())
 	f := testCache(t, p)
-	if err := f.put([]uint32{1, 2, 3, 9}, baseName); err != nil {
+	if err := f.put(p, []uint32{1, 2, 3, 9}, baseName); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.put([]uint32{5, 4, 2}, baseName); err != nil {
+	if err := f.put(p, []uint32{5, 4, 2}, baseName); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.forget(3), f.want(Header)); err != nil {
+	if err := errors.Join(f.forget(p, 3), f.want(Header)); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []*cacheFile{f, testCache(t, p)} {
@@ -152,10 +152,10 @@ func TestCacheFile(t *testing.T) {
 		}
 	}
 	// Nor has one of another UIDVALIDITY, nor what another maker made.
-	if _, err := openCache(p, 8, 1); !errors.Is(err, errNoCache) {
+	if _, err := openCache(p, 8, 1); !errors.Is(err, errForeign) {
 		t.Error(err)
 	}
-	if _, err := openCache(p, 7, 2); !errors.Is(err, errNoCache) {
+	if _, err := openCache(p, 7, 2); !errors.Is(err, errForeign) {
 		t.Error(err)
 	}
 	if g, err := openCache(p, 7, 0); err != nil {
@@ -179,12 +179,12 @@ func TestCacheIndex(t *testing.T) {
 	order := upTo(n)
 	rand.Shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
 	for part := range slices.Chunk(order, 100) {
-		if err := f.put(part, baseName); err != nil {
+		if err := f.put(p, part, baseName); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for uid := uint32(1); uid <= n; uid += 7 {
-		if err := f.forget(uid); err != nil {
+		if err := f.forget(p, uid); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,15 +225,15 @@ func TestCacheDamaged(t *testing.T) {
 	dir := t.TempDir()
 	p := testPlace(t, dir)
 	f := testCache(t, p)
-	if err := f.put(upTo(6), baseName); err != nil {
+	if err := f.put(p, upTo(6), baseName); err != nil {
 		t.Fatal(err)
 	}
 	f.mu.Lock()
-	if err := f.writeIndex(); err != nil {
+	if err := f.writeIndex(p); err != nil {
 		t.Fatal(err)
 	}
 	f.mu.Unlock()
-	if err := errors.Join(f.put([]uint32{7, 2}, baseName), f.forget(4)); err != nil {
+	if err := errors.Join(f.put(p, []uint32{7, 2}, baseName), f.forget(p, 4)); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, cacheName)
@@ -247,19 +247,19 @@ func TestCacheDamaged(t *testing.T) {
 		}
 		f, err := openCache(p, 7, 1)
 		if err != nil {
-			if !errors.Is(err, errNoCache) {
+			if !errors.Is(err, errNoCache) && !errors.Is(err, errForeign) {
 				t.Errorf("%s: %v", what, err)
 			}
 			return
 		}
 		defer f.release()
 		f.got(t, upTo(10), baseName)
-		if err := f.put([]uint32{10}, baseName); err != nil {
+		if err := f.put(p, []uint32{10}, baseName); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 		if got := f.got(t, []uint32{10}, baseName); len(got) == 0 {
 			// A record cut off before it may have taken it along, once.
-			if err := f.put([]uint32{10}, baseName); err != nil || len(f.got(t, []uint32{10}, baseName)) == 0 {
+			if err := f.put(p, []uint32{10}, baseName); err != nil || len(f.got(t, []uint32{10}, baseName)) == 0 {
 				t.Errorf("%s: what was added is not there (%v)", what, err)
 			}
 		}
@@ -292,7 +292,7 @@ func TestCacheTidy(t *testing.T) {
 	f := testCache(t, p)
 	const n = 600
 	for range 3 {
-		if err := f.put(upTo(n), baseName); err != nil {
+		if err := f.put(p, upTo(n), baseName); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -310,7 +310,7 @@ func TestCacheTidy(t *testing.T) {
 		})
 	}
 	odd := func(uid uint32) bool { return uid%2 == 1 }
-	done, err := f.tidy(odd)
+	done, err := f.tidy(p, odd)
 	wg.Wait()
 	if !done || err != nil {
 		t.Fatal(done, err)
@@ -322,10 +322,10 @@ func TestCacheTidy(t *testing.T) {
 	if g.wish != Whole || g.walked-g.indexed > recHead+indexHead+n*locLen {
 		t.Errorf("wish %d, index as far as %d of %d", g.wish, g.indexed, g.walked)
 	}
-	if done, err := g.tidy(odd); done || err != nil {
+	if done, err := g.tidy(p, odd); done || err != nil {
 		t.Error(done, err)
 	}
-	if err := g.put([]uint32{2}, baseName); err != nil || len(g.got(t, []uint32{1, 2, 3}, baseName)) != 3 {
+	if err := g.put(p, []uint32{2}, baseName); err != nil || len(g.got(t, []uint32{1, 2, 3}, baseName)) != 3 {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(t.TempDir(), "tmp", "*")); len(left) > 0 {
@@ -346,10 +346,10 @@ func cacheVictim(dir string) {
 		}
 		for range 50 {
 			uids := upTo(1000)[rand.N(1000):]
-			err = errors.Join(err, f.put(uids[:min(len(uids), 1+rand.N(60))], baseName))
+			err = errors.Join(err, f.put(p, uids[:min(len(uids), 1+rand.N(60))], baseName))
 		}
 		if rand.N(4) == 0 {
-			_, terr := f.tidy(func(uid uint32) bool { return uid%10 > 0 })
+			_, terr := f.tidy(p, func(uid uint32) bool { return uid%10 > 0 })
 			err = errors.Join(err, terr)
 		}
 		f.release()
@@ -391,7 +391,7 @@ func TestCacheProcesses(t *testing.T) {
 			}
 		}
 		f := testCache(t, p)
-		if err := f.put([]uint32{2000}, baseName); err != nil {
+		if err := f.put(p, []uint32{2000}, baseName); err != nil {
 			t.Fatal(err)
 		}
 		f.got(t, upTo(2000), baseName)
@@ -432,25 +432,25 @@ func FuzzCache(f *testing.F) {
 			return
 		}
 		defer c.release()
-		var locs []loc
+		var locs []want
 		near := 0
 		for uid := range uint32(300) {
 			if l, ok := c.find(uid, Sizes, &near); ok {
-				locs = append(locs, l)
+				locs = append(locs, want{l, 0})
 			}
 		}
 		slices.SortFunc(locs, byPlace)
-		c.read(nil, locs, func(i int, b []byte) {
+		c.read(nil, locs, func(w want, b []byte) {
 			var e Entry
-			if c.parseEntry(b, locs[i].uid, hashBase("x"), &e) {
-				again, ok := c.appendEntry(nil, locs[i].uid, "x", &e)
+			if c.parseEntry(b, w.uid, hashBase("x"), &e) {
+				again, ok := c.appendEntry(nil, w.uid, "x", &e)
 				var e2 Entry
-				if !ok || !c.parseEntry(again, locs[i].uid, hashBase("x"), &e2) || !reflect.DeepEqual(e, e2) {
+				if !ok || !c.parseEntry(again, w.uid, hashBase("x"), &e2) || !reflect.DeepEqual(e, e2) {
 					t.Fatalf("%+v became %+v", e, e2)
 				}
 			}
 		})
-		if err := c.put([]uint32{5}, baseName); err == nil {
+		if err := c.put(p, []uint32{5}, baseName); err == nil {
 			c.got(t, []uint32{5}, baseName)
 		}
 	})
@@ -472,7 +472,7 @@ func BenchmarkCacheRead(b *testing.B) {
 			rec, _ = f.appendEntry(rec, uid, baseName(uid), e)
 			locs = append(locs, loc{uid, uint32(len(rec)-at) | uint32(Whole)<<30, uint64(at)})
 		}
-		if err := f.write(rec, locs); err != nil {
+		if err := f.write(p, rec, locs); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -492,18 +492,18 @@ func BenchmarkCacheRead(b *testing.B) {
 	})
 	b.Run("read", func(b *testing.B) {
 		var arena []byte
-		var locs []loc
+		var locs []want
 		for b.Loop() {
 			near, found := 0, 0
 			for part := range slices.Chunk(upTo(n), 128) {
 				locs = locs[:0]
 				for _, uid := range part {
 					l, _ := f.find(uid, Whole, &near)
-					locs = append(locs, l)
+					locs = append(locs, want{l, 0})
 				}
-				arena, _ = f.read(arena[:0], locs, func(i int, rec []byte) {
+				arena, _ = f.read(arena[:0], locs, func(w want, rec []byte) {
 					var e Entry
-					if f.parseEntry(rec, locs[i].uid, hashBase(bases[locs[i].uid]), &e) {
+					if f.parseEntry(rec, w.uid, hashBase(bases[w.uid]), &e) {
 						found++
 					}
 				})

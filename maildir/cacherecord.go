@@ -86,6 +86,11 @@ type identity struct {
 	salt     uint64 // of this file, for the checks: nobody can send us a message that holds a valid record
 }
 
+// is tells whether the file is what somebody looks for. Maker 0 stands for all.
+func (id identity) is(validity uint32, maker uint16) bool {
+	return id.validity == validity && (maker == 0 || id.maker == maker)
+}
+
 func (id identity) sum(b []byte) uint32 { return crc32.Update(uint32(id.salt), castagnoli, b) }
 
 // head prints the head of a file without an index.

@@ -51,6 +51,7 @@ type turn struct {
 	busy   chan struct{}
 	places int    // open ones
 	source string // file in tmp that is linked to be the lock; who is busy may use it
+	cache  cacheSlot
 }
 
 var turns = struct {
@@ -87,6 +88,11 @@ func (p *place) leave() {
 	turns.Unlock()
 	if last && t.source != "" {
 		p.unlink(t.source)
+	}
+	if last {
+		t.cache.mu.Lock()
+		t.cache.close()
+		t.cache.mu.Unlock()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 
 	"pennypost/maildir"
@@ -24,28 +25,8 @@ func (s *Session) fetch(p *parser) reply {
 		return bad(err)
 	}
 	f := s.plan(items, p.byUID)
-	var missed bool
-	var trouble error
-	for n := range chosen.all() {
-		err := f.message(n)
-		switch {
-		case err == nil:
-		case errors.Is(err, errTorn):
-			// Nobody can tell any more where anything ends.
-			m, _ := v.at(n)
-			s.Log.Error("message changed while it was sent", "user", s.name(), "folder", v.name, "msg", m.Key())
-			p.fatal = err
-		case errors.Is(err, maildir.ErrGone), errors.Is(err, fs.ErrNotExist):
-			missed = true
-		case f.broken:
-			p.fatal = err
-		default:
-			trouble = err
-		}
-		if p.fatal != nil {
-			break
-		}
-	}
+	f.run(p, chosen)
+	trouble := f.trouble
 	if err := f.markSeen(); err != nil && trouble == nil {
 		trouble = err
 	}
@@ -54,7 +35,7 @@ func (s *Session) fetch(p *parser) reply {
 		return bad(p.fatal)
 	case trouble != nil:
 		return s.failed(trouble)
-	case missed:
+	case f.missed:
 		return no("EXPUNGEISSUED", "some of the messages are gone")
 	}
 	return ok("done")
@@ -69,14 +50,21 @@ type fetching struct {
 	s      *Session
 	v      *view
 	items  []fetchItem
-	file   bool // some item is read from the message's file
-	tree   bool // … and from its structure
-	whole  bool // … of more than the header
-	seen   bool // sets \Seen
-	flags  bool // FLAGS are asked for
-	marked []maildir.Message
-	broken bool // the connection failed
-	out    []byte
+	level  maildir.Level // what of the items the cache knows
+	fields bool          // header fields that it knows are asked for
+	file   bool          // some item is read from the message's file
+	tree   bool          // … and from its structure
+	whole  bool          // … of more than the header
+	seen   bool          // sets \Seen
+	flags  bool          // FLAGS are asked for
+
+	entries *maildir.Entries
+	known   maildir.Known // of the message at hand
+	marked  []maildir.Message
+	missed  bool  // some messages are gone
+	trouble error // of others
+	broken  bool  // the connection failed
+	out     []byte
 }
 
 // plan looks at the items once for all messages.
@@ -86,28 +74,110 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 	for _, it := range items {
 		switch {
 		case it.section:
-			f.file = true
 			f.seen = f.seen || !it.peek && !s.view.readOnly
+			if it.usual() {
+				f.fields = true
+				continue
+			}
+			f.file = true
 			header := it.number == "" && it.text != "" && it.text != "TEXT"
 			if it.number != "" || it.text != "" {
 				f.tree = true
 				f.whole = f.whole || !header
 			}
+		case it.what == "INTERNALDATE", it.what == "RFC822.SIZE":
+			f.level = max(f.level, maildir.Sizes)
 		case it.what == "ENVELOPE":
-			f.file, f.tree = true, true
+			f.level = max(f.level, maildir.Header)
 		case it.what == "BODY", it.what == "BODYSTRUCTURE":
-			f.file, f.tree, f.whole = true, true, true
+			f.level = max(f.level, maildir.Whole)
 		case it.what == "UID":
 			hasUID = true
 		case it.what == "FLAGS":
 			f.flags = true
 		}
 	}
+	switch {
+	case f.fields && f.file: // then they are read from there
+		f.fields, f.tree = false, true
+	case f.fields:
+		f.level = max(f.level, maildir.Header)
+	}
+	if f.file && f.level == maildir.Sizes {
+		f.level = 0 // the file is looked at anyway
+	}
 	if byUID && !hasUID { // RFC 9051 §6.4.9
 		items = append([]fetchItem{{what: "UID"}}, items...)
 	}
 	f.items = items
 	return f
+}
+
+// together is how many messages are looked up in the cache at once.
+const together = 128
+
+// run answers for the messages with the given numbers.
+func (f *fetching) run(p *parser, chosen numSet) {
+	if f.level == 0 {
+		for n := range chosen.all() {
+			m, gone := f.v.at(n)
+			if gone && f.needs() {
+				f.missed = true
+			} else if !f.answer(p, n, m) {
+				return
+			}
+		}
+		return
+	}
+	f.entries = f.v.folder.Entries(f.level, entries)
+	defer f.entries.Close()
+	numbers, msgs := make([]int, 0, together), make([]maildir.Message, 0, together)
+	some := func() bool {
+		for i, known := range f.entries.All(msgs) {
+			if f.known = known; !f.answer(p, numbers[i], msgs[i]) {
+				return false
+			}
+		}
+		numbers, msgs = numbers[:0], msgs[:0]
+		return f.s.ctx.Err() == nil
+	}
+	for n := range chosen.all() {
+		m, gone := f.v.at(n)
+		if gone {
+			f.missed = true
+			continue
+		}
+		numbers, msgs = append(numbers, n), append(msgs, m)
+		if len(msgs) == together && !some() {
+			return
+		}
+	}
+	some()
+}
+
+// needs tells whether more is asked for than is known of a message that is
+// gone.
+func (f *fetching) needs() bool {
+	return f.file || slices.ContainsFunc(f.items, func(it fetchItem) bool { return it.what == "RFC822.SIZE" || it.what == "INTERNALDATE" })
+}
+
+// answer answers for one message, and tells whether to go on.
+func (f *fetching) answer(p *parser, n int, m maildir.Message) bool {
+	err := f.message(n, m)
+	switch {
+	case err == nil:
+	case errors.Is(err, errTorn):
+		// Nobody can tell any more where anything ends.
+		f.s.Log.Error("message changed while it was sent", "user", f.s.name(), "folder", f.v.name, "msg", m.Key())
+		p.fatal = err
+	case errors.Is(err, maildir.ErrGone), errors.Is(err, fs.ErrNotExist):
+		f.missed = true
+	case f.broken:
+		p.fatal = err
+	default:
+		f.trouble = err
+	}
+	return p.fatal == nil
 }
 
 // A piece is what answers one item: text, or a stretch of the message.
@@ -123,21 +193,22 @@ const maxHeld = 256 << 10
 // message answers for one message. What can go wrong does so before the first
 // octet is written, as long as the answer is short; later nothing but the end
 // of the conversation tells the client.
-func (f *fetching) message(n int) error {
-	m, gone := f.v.at(n)
+func (f *fetching) message(n int, m maildir.Message) error {
+	if f.known.Err != nil {
+		return f.known.Err
+	}
 	var src *source
-	if f.file {
-		if gone {
-			return maildir.ErrGone
-		}
+	if f.file || f.fields && f.known.Texts[maildir.TextFields] == nil {
 		var err error
-		if src, err = f.s.source(f.v.folder, m, f.tree, f.whole); err != nil {
+		if src, err = f.source(m); err != nil {
 			return err
 		}
 		defer src.Close()
 	}
 	marks := f.seen && m.Flags&maildir.Seen == 0
-	b := fmt.Appendf(f.out[:0], "* %d FETCH (", n)
+	b := append(f.out[:0], "* "...)
+	b = strconv.AppendInt(b, int64(n), 10)
+	b = append(b, " FETCH ("...)
 	var pieces []piece
 	held, began := 0, false
 	send := func() error {
@@ -192,6 +263,23 @@ func (f *fetching) message(n int) error {
 	return nil
 }
 
+// source opens the file of m and reads of its structure what is needed.
+func (f *fetching) source(m maildir.Message) (*source, error) {
+	tree := f.tree || f.fields
+	if f.entries == nil {
+		return f.s.source(f.v.folder, m, tree, f.whole)
+	}
+	file, err := f.entries.Open(m, &f.known)
+	if err != nil {
+		return nil, err
+	}
+	if f.known.Err != nil {
+		file.Close()
+		return nil, f.known.Err
+	}
+	return f.s.sourceOf(file, m, tree, f.whole)
+}
+
 // write sends a piece.
 func (f *fetching) write(p piece) error {
 	_, err := f.s.Conn.Write(p.text)
@@ -219,16 +307,22 @@ func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, 
 		b = f.appendFlags(b, m, marks)
 	case it.what == "UID":
 		b = strconv.AppendUint(b, uint64(m.UID), 10)
+	case it.what == "INTERNALDATE" && f.known.Entry != nil:
+		b = appendDateTime(b, f.known.Date())
 	case it.what == "INTERNALDATE":
 		t, e := f.v.folder.Date(m)
 		b, err = appendDateTime(b, t), e
+	case it.what == "RFC822.SIZE" && f.known.Entry != nil:
+		b = strconv.AppendInt(b, f.known.Size, 10)
 	case it.what == "RFC822.SIZE":
 		n, e := f.v.folder.Size(m)
 		b, err = strconv.AppendInt(b, n, 10), e
 	case it.what == "ENVELOPE":
-		b = appendEnvelope(b, src.tree.Envelope)
-	case it.what == "BODY", it.what == "BODYSTRUCTURE":
-		b = appendStructure(b, src.tree, it.what == "BODYSTRUCTURE")
+		b = append(b, f.known.Texts[maildir.TextEnvelope]...)
+	case it.what == "BODYSTRUCTURE":
+		b = append(b, f.known.Texts[maildir.TextStructure]...)
+	case it.what == "BODY":
+		b = appendBody(b, f.known.Texts[maildir.TextStructure])
 	}
 	return b, nil, err
 }
@@ -260,7 +354,14 @@ func (f *fetching) markSeen() error {
 // stretch to be streamed behind it.
 func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, *stretch, error) {
 	if it.fields != nil {
-		text, ok, err := src.headerFields(it)
+		var text []byte
+		ok := true
+		var err error
+		if src == nil {
+			text = appendFields(nil, f.known.Texts[maildir.TextFields], it)
+		} else {
+			text, ok, err = src.headerFields(it)
+		}
 		if err != nil {
 			return b, nil, err
 		}

@@ -7,15 +7,41 @@ import (
 
 // A fetchItem is one fetch-att (RFC 9051 §6.4.5).
 type fetchItem struct {
-	what    string // as it is named in the answer; for a section without the partial
-	section bool   // octets of the message; number and text say which
-	number  string // "1.2", "" for the message itself
-	text    string // "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME
-	fields  []string
-	peek    bool // does not set \Seen
+	what    string          // as it is named in the answer; for a section without the partial
+	section bool            // octets of the message; number and text say which
+	number  string          // "1.2", "" for the message itself
+	text    string          // "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME
+	fields  map[string]bool // in lower case
+	peek    bool            // does not set \Seen
 	partial bool
 	offset  int64 // octets as sent
 	most    int64
+}
+
+// named tells whether a field is one of a set of names in lower case.
+func named(set map[string]bool, name []byte) bool {
+	var room [64]byte
+	low := room[:0]
+	for _, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		low = append(low, c)
+	}
+	return set[string(low)]
+}
+
+// usual tells whether an item is header fields that the cache has.
+func (it fetchItem) usual() bool {
+	if it.number != "" || it.text != "HEADER.FIELDS" {
+		return false
+	}
+	for name := range it.fields {
+		if !usualFields[name] {
+			return false
+		}
+	}
+	return true
 }
 
 // maxItems bounds the items of one FETCH, maxFields the names in one of them.
@@ -106,22 +132,25 @@ func (p *parser) bodySection(peek bool) fetchItem {
 		case f.text == "HEADER", f.text == "TEXT", f.text == "MIME" && f.number != "":
 		case f.text == "HEADER.FIELDS", f.text == "HEADER.FIELDS.NOT":
 			p.sp()
+			var names []string
 			p.list(func() {
-				if len(f.fields) == maxFields {
+				if len(names) == maxFields {
 					p.fail("too many fields")
 					return
 				}
-				f.fields = append(f.fields, p.astring())
+				names = append(names, p.astring())
 			})
-			if p.err == nil && len(f.fields) == 0 {
+			if p.err == nil && len(names) == 0 {
 				p.fail("field names missing")
 			}
 			f.what += " ("
-			for i, name := range f.fields {
+			f.fields = make(map[string]bool, len(names))
+			for i, name := range names {
 				if i > 0 {
 					f.what += " "
 				}
 				f.what += astring(name)
+				f.fields[strings.ToLower(name)] = true
 			}
 			f.what += ")"
 		default:

@@ -141,7 +141,7 @@ func TestFetchItems(t *testing.T) {
 		"body.peek[1.2.mime]":             {what: "BODY[1.2.MIME]", section: true, number: "1.2", text: "MIME", peek: true},
 		"BODY[3]<1.20>":                   {what: "BODY[3]", section: true, number: "3", partial: true, offset: 1, most: 20},
 		"BODY[TEXT]":                      {what: "BODY[TEXT]", section: true, text: "TEXT"},
-		`BODY[1.HEADER.FIELDS (A "b c")]`: {what: `BODY[1.HEADER.FIELDS (A "b c")]`, section: true, number: "1", text: "HEADER.FIELDS", fields: []string{"A", "b c"}},
+		`BODY[1.HEADER.FIELDS (A "b c")]`: {what: `BODY[1.HEADER.FIELDS (A "b c")]`, section: true, number: "1", text: "HEADER.FIELDS", fields: map[string]bool{"a": true, "b c": true}},
 		"RFC822.HEADER":                   {what: "RFC822.HEADER", section: true, text: "HEADER", peek: true},
 		"bodystructure":                   {what: "BODYSTRUCTURE"},
 		"BODY[1.]":                        {},

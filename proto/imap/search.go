@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,8 +26,8 @@ type cost int
 
 const (
 	free     cost = iota // known already
-	byStat               // the size or date of the file
-	byHeader             // the header
+	byStat               // its size or date, which the cache has
+	byHeader             // its header, of which the cache has the usual fields
 	byBody               // all of it
 )
 
@@ -85,21 +86,70 @@ func (s *Session) search(p *parser) reply {
 
 // find returns the numbers of the messages that match.
 func (s *Session) find(k key) (found []int, err error) {
-	for n := range s.view.every().all() {
-		m, gone := s.view.at(n)
-		c := candidate{s: s, m: m, seq: uint32(n), gone: gone}
-		yes, err := c.matches(k)
-		if err != nil {
+	v := s.view
+	var room [together]candidate
+	batch := make([]*candidate, 0, together)
+	for n := range v.every().all() {
+		m, gone := v.at(n)
+		c := &room[len(batch)]
+		*c = candidate{s: s, m: m, seq: n, gone: gone}
+		batch = append(batch, c)
+		if len(batch) < together && n < v.len() {
+			continue
+		}
+		if err := s.decide(k, batch); err != nil {
 			return nil, err
 		}
-		if yes {
-			found = append(found, n)
+		for _, c := range batch {
+			if c.yes {
+				found = append(found, c.seq)
+			}
 		}
+		batch = batch[:0]
 		if s.ctx.Err() != nil {
 			return nil, s.ctx.Err()
 		}
 	}
 	return found, nil
+}
+
+// decide asks a key of messages: first with what is known anyway, then of those
+// for which that is not enough with what the cache knows.
+func (s *Session) decide(k key, batch []*candidate) error {
+	for len(batch) > 0 {
+		level := maildir.Level(0)
+		var open []*candidate
+		var msgs []maildir.Message
+		for _, c := range batch {
+			if c.known.Entry == nil && c.wants == 0 {
+				if err := c.decide(k); err != nil {
+					return err
+				}
+			}
+			if c.wants > 0 {
+				open, msgs, level = append(open, c), append(msgs, c.m), max(level, c.wants)
+			}
+		}
+		if len(open) == 0 {
+			return nil
+		}
+		e := s.view.folder.Entries(level, entries)
+		for i, known := range e.All(msgs) {
+			c := open[i]
+			c.known, c.wants = known, 0
+			err := known.Err
+			if err == nil {
+				err = c.decide(k)
+			}
+			if c.known = (maildir.Known{}); err != nil && !isGone(err) {
+				e.Close()
+				return err
+			}
+		}
+		e.Close()
+		batch = slices.DeleteFunc(open, func(c *candidate) bool { return c.wants == 0 })
+	}
+	return nil
 }
 
 // tellFound is SEARCH (RFC 3501 §7.2.5), or ESEARCH (RFC 9051 §7.3.4).
@@ -293,23 +343,45 @@ func (q *query) numbers(p *parser, set numSet, byUID bool) key {
 
 // A candidate is the message that is being asked for.
 type candidate struct {
-	s    *Session
-	m    maildir.Message
-	seq  uint32
-	gone bool
-	src  *source
+	s     *Session
+	m     maildir.Message
+	seq   int
+	gone  bool
+	known maildir.Known
+	wants maildir.Level // what has to be known to decide
+	yes   bool          // it matches
+	src   *source
 }
 
-// matches asks the keys; a message that has vanished matches nothing.
-func (c *candidate) matches(k key) (bool, error) {
-	yes, err := k.match(c)
+var errUnknown = errors.New("more of the message has to be known")
+
+// knows makes sure that the entry of the message is there, at a level.
+func (c *candidate) knows(l maildir.Level) error {
+	switch {
+	case c.known.Entry != nil && c.known.Level >= l:
+		return nil
+	case c.gone:
+		return maildir.ErrGone
+	}
+	c.wants = l
+	return errUnknown
+}
+
+// decide asks the key; a message that has vanished matches nothing.
+func (c *candidate) decide(k key) (err error) {
+	c.yes, err = k.match(c)
 	if c.src != nil {
 		c.src.Close()
+		c.src = nil
 	}
-	if isGone(err) {
-		return false, nil
+	if err == nil {
+		return nil
 	}
-	return yes, err
+	c.yes = false
+	if err == errUnknown || isGone(err) {
+		return nil
+	}
+	return err
 }
 
 // header reads the header, once.

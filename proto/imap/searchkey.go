@@ -96,7 +96,7 @@ func (u uids) match(c *candidate) (bool, error) { return numSet(u).has(c.m.UID),
 type seqs numSet
 
 func (seqs) cost() cost                         { return free }
-func (q seqs) match(c *candidate) (bool, error) { return numSet(q).has(c.seq), nil }
+func (q seqs) match(c *candidate) (bool, error) { return numSet(q).has(uint32(c.seq)), nil }
 
 type size struct {
 	octets int64
@@ -106,11 +106,13 @@ type size struct {
 func (size) cost() cost { return byStat }
 
 func (z size) match(c *candidate) (bool, error) {
-	n, err := c.s.view.folder.Size(c.m)
-	if z.larger {
-		return n > z.octets, err
+	if err := c.knows(maildir.Sizes); err != nil {
+		return false, err
 	}
-	return n < z.octets, err
+	if z.larger {
+		return c.known.Size > z.octets, nil
+	}
+	return c.known.Size < z.octets, nil
 }
 
 // age is WITHIN (RFC 5032): by INTERNALDATE, to the second.
@@ -122,11 +124,10 @@ type age struct {
 func (age) cost() cost { return byStat }
 
 func (a age) match(c *candidate) (bool, error) {
-	t, err := c.s.view.folder.Date(c.m)
-	if a.younger {
-		return t.After(a.than), err
+	if err := c.knows(maildir.Sizes); err != nil {
+		return false, err
 	}
-	return !t.After(a.than), err
+	return c.known.Date().After(a.than) == a.younger, nil
 }
 
 // received is BEFORE, ON and SINCE: the day of INTERNALDATE, without regard to
@@ -139,8 +140,10 @@ type received struct {
 func (received) cost() cost { return byStat }
 
 func (r received) match(c *candidate) (bool, error) {
-	t, err := c.s.view.folder.Date(c.m)
-	return onDay(t, r.how, r.day), err
+	if err := c.knows(maildir.Sizes); err != nil {
+		return false, err
+	}
+	return onDay(c.known.Date(), r.how, r.day), nil
 }
 
 func onDay(t time.Time, how string, day time.Time) bool {
@@ -164,12 +167,14 @@ type sent struct {
 func (sent) cost() cost { return byHeader }
 
 func (k sent) match(c *candidate) (bool, error) {
-	h, err := c.header()
-	if err != nil {
+	if err := c.knows(maildir.Header); err != nil {
 		return false, err
 	}
-	t, ok := mimetree.ParseDate(h.Get("Date"))
-	return ok && onDay(t, k.how, k.day), nil
+	if !c.known.HasSent {
+		return false, nil
+	}
+	there := c.known.Sent + 60*int64(c.known.Zone)
+	return onDay(time.Unix(there, 0).UTC(), k.how, k.day), nil
 }
 
 // header is HEADER and the keys for single fields. An empty needle asks only
@@ -182,7 +187,7 @@ type header struct {
 func (header) cost() cost { return byHeader }
 
 func (k header) match(c *candidate) (bool, error) {
-	h, err := c.header()
+	h, err := k.fields(c)
 	if err != nil {
 		return false, err
 	}
@@ -192,6 +197,19 @@ func (k header) match(c *candidate) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// fields are the header fields among which that of the key is, if it is there.
+func (k header) fields(c *candidate) (mimetree.Header, error) {
+	if usualFields[k.field] {
+		if err := c.knows(maildir.Header); err != nil {
+			return nil, err
+		}
+		if usual := c.known.Texts[maildir.TextFields]; usual != nil {
+			return mimetree.Header(usual), nil
+		}
+	}
+	return c.header()
 }
 
 // text is BODY, which matches no header field, and with headers TEXT. It sees

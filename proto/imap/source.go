@@ -47,6 +47,11 @@ func (s *Session) source(folder *maildir.Folder, m maildir.Message, tree, whole 
 	if err != nil {
 		return nil, err
 	}
+	return s.sourceOf(file, m, tree, whole)
+}
+
+// sourceOf is source for a file that is open.
+func (s *Session) sourceOf(file messageFile, m maildir.Message, tree, whole bool) (*source, error) {
 	src := &source{ReaderAt: file, file: file}
 	if err := s.prepare(src, file, m, tree, whole); err != nil {
 		file.Close()
@@ -55,32 +60,28 @@ func (s *Session) source(folder *maildir.Folder, m maildir.Message, tree, whole 
 	return src, nil
 }
 
-type statter interface{ Stat() (fs.FileInfo, error) }
+type messageFile interface {
+	io.ReaderAt
+	io.Closer
+	Stat() (fs.FileInfo, error)
+}
 
-func (s *Session) prepare(src *source, file statter, m maildir.Message, tree, whole bool) error {
+func (s *Session) prepare(src *source, file messageFile, m maildir.Message, tree, whole bool) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
 	src.stored = info.Size()
-	if src.stored <= short {
-		if int64(cap(s.buf)) < src.stored {
-			s.buf = make([]byte, min(2*src.stored, short))
-		}
-		text := s.buf[:src.stored]
-		n, err := src.ReadAt(text, 0)
-		if err != nil && err != io.EOF {
-			return err
-		}
-		src.text, src.stored = text[:n], int64(n)
-		src.ReaderAt = bytes.NewReader(src.text)
-	} else {
+	if err := src.load(&s.buf); err != nil {
+		return err
+	}
+	if src.text == nil {
 		if s.memo == nil || s.memo.view != s.view || s.memo.uid != m.UID {
 			s.memo = &memo{view: s.view, uid: m.UID, sent: -1}
 		}
 		src.memo = s.memo
 	}
-	if !tree {
+	if !tree || src.tree != nil {
 		return nil
 	}
 	if !whole {
@@ -92,11 +93,53 @@ func (s *Session) prepare(src *source, file statter, m maildir.Message, tree, wh
 		src.tree = src.memo.tree
 		return nil
 	}
-	src.tree, err = mimetree.Parse(io.NewSectionReader(src, 0, src.stored), nil)
-	if src.memo != nil {
-		src.memo.tree = src.tree
+	if src.memo == nil {
+		src.tree, err = src.parse()
+		return err
 	}
+	if src.tree, err = s.partsOf(m); src.tree == nil && err == nil {
+		src.tree, err = src.parse()
+	}
+	src.memo.tree = src.tree
 	return err
+}
+
+// partsOf gives from the cache where the parts of a long message are, after it
+// was read once; nil if there are too many.
+func (s *Session) partsOf(m maildir.Message) (*mimetree.Part, error) {
+	e := s.view.folder.Entries(maildir.Whole, entries)
+	defer e.Close()
+	k := e.One(m)
+	if k.Err != nil {
+		return nil, k.Err
+	}
+	return readPartMap(k.Texts[maildir.TextParts]), nil
+}
+
+// load reads a short message into buf, which grows if it has to.
+func (src *source) load(buf *[]byte) error {
+	if src.stored > short {
+		return nil
+	}
+	if int64(cap(*buf)) < src.stored {
+		*buf = make([]byte, min(2*src.stored, short))
+	}
+	text := (*buf)[:src.stored]
+	n, err := src.ReadAt(text, 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	src.text, src.stored = text[:n], int64(n)
+	src.ReaderAt = bytes.NewReader(src.text)
+	return nil
+}
+
+// parse reads the structure of the whole message.
+func (src *source) parse() (*mimetree.Part, error) {
+	if src.text != nil {
+		return mimetree.ParseText(src.text), nil
+	}
+	return mimetree.Parse(io.NewSectionReader(src, 0, src.stored), nil)
 }
 
 // Close ends the reading.
@@ -118,7 +161,7 @@ func (src *source) header() (*mimetree.Part, error) {
 	if !found && src.text == nil {
 		return nil, nil
 	}
-	return mimetree.Parse(bytes.NewReader(head[:end]), nil)
+	return mimetree.ParseText(head[:end]), nil
 }
 
 // headerEnd is the offset behind the first blank line.
@@ -316,22 +359,19 @@ func (src *source) headerFields(it fetchItem) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	wanted := make(map[string]bool, len(it.fields))
-	for _, name := range it.fields {
-		wanted[strings.ToLower(name)] = true
-	}
+	return appendFields(nil, head, it), true, nil
+}
+
+// appendFields appends those fields of a header that an item names, or does not
+// name, and a blank line.
+func appendFields(b, head []byte, it fetchItem) []byte {
 	not := it.text == "HEADER.FIELDS.NOT"
-	var b []byte
 	for f := range mimetree.Header(head).All() {
-		if wanted[strings.ToLower(string(f.Name))] == not {
-			continue
-		}
-		b, _ = crlf(b, f.Raw, false)
-		if !bytes.HasSuffix(b, []byte("\r\n")) {
-			b = append(b, "\r\n"...)
+		if named(it.fields, f.Name) != not {
+			b = appendField(b, f)
 		}
 	}
-	return append(b, "\r\n"...), true, nil
+	return append(b, "\r\n"...)
 }
 
 // slice is a piece of the message as stored.

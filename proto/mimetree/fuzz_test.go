@@ -3,6 +3,7 @@ package mimetree
 import (
 	"bytes"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,13 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("the tree is of %d to %d", root.Header.Start, root.Body.End)
 		}
 		check(t, msg, root)
+		plain, err := Parse(&stepReader{msg, int(step) + 1}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := ParseText(msg); !reflect.DeepEqual(text, plain) {
+			t.Fatal("differs when it is in memory")
+		}
 		n := 0
 		for number, p := range root.All() {
 			n++

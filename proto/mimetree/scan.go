@@ -2,6 +2,7 @@ package mimetree
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"strconv"
@@ -42,20 +43,18 @@ const (
 func Parse(r io.Reader, o *Options) (*Part, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	s := scanner{r: r, buf: *buf, delimiters: map[string]int{}}
+	s := scanner{r: r, buf: *buf}
 	if o != nil {
 		s.o = *o
 	}
-	if s.o.Depth <= 0 {
-		s.o.Depth = defaultDepth
-	}
-	if s.o.Parts <= 0 {
-		s.o.Parts = defaultParts
-	}
-	if s.o.Header <= 0 {
-		s.o.Header = defaultHeader
-	}
 	return s.message()
+}
+
+// ParseText reads a message that is in memory. Nothing of the tree is part of text.
+func ParseText(text []byte) *Part {
+	s := scanner{buf: text, end: len(text), eof: true}
+	p, _ := s.message()
+	return p
 }
 
 // buffers are what messages are read into: most messages are smaller.
@@ -209,6 +208,10 @@ func (s *scanner) before(start mark) mark {
 }
 
 func (s *scanner) message() (*Part, error) {
+	s.o.Depth = cmp.Or(max(s.o.Depth, 0), defaultDepth)
+	s.o.Parts = cmp.Or(max(s.o.Parts, 0), defaultParts)
+	s.o.Header = cmp.Or(max(s.o.Header, 0), defaultHeader)
+	s.delimiters = map[string]int{}
 	root := &Part{}
 	s.parts = 1
 	if err := s.entity(root, true, plainText); err != nil {

@@ -1,0 +1,215 @@
+package imap
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"sync"
+
+	"pennypost/maildir"
+	"pennypost/proto/mimetree"
+)
+
+// entries makes what the cache of a folder knows of its messages. Its version
+// rises whenever one of the texts would be another one.
+var entries = &maildir.Maker{Version: 1, Make: makeEntry}
+
+// maxFieldsText is up to how many octets of header fields are kept.
+const maxFieldsText = 16 << 10
+
+// usualFields are those that clients ask for to show a list of messages.
+var usualFields = func() map[string]bool {
+	m := map[string]bool{}
+	for name := range strings.FieldsSeq(`
+		bcc cc content-type date from importance in-reply-to lines list-id list-post
+		message-id newsgroups organization priority references reply-to resent-date
+		resent-from sender subject to x-label x-priority x-spam-flag x-spam-status`) {
+		m[name] = true
+	}
+	return m
+}()
+
+// texts are the buffers that messages are read into to make their entries.
+var texts = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+// makeEntry reads of a message what its level asks for.
+func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.Entry) error {
+	buf := texts.Get().(*[]byte)
+	defer texts.Put(buf)
+	src := &source{ReaderAt: file, stored: octets}
+	var err error
+	if level < maildir.Whole { // mostly the beginning is enough
+		src.stored = min(octets, int64(cap(*buf)))
+		if err := src.load(buf); err != nil {
+			return err
+		}
+		if end, found := headerEnd(src.text); found {
+			src.tree = mimetree.ParseText(src.text[:end])
+		} else {
+			src.ReaderAt, src.stored, src.text = file, octets, nil
+		}
+	}
+	if src.tree == nil {
+		if err = src.load(buf); err == nil {
+			src.tree, err = src.parse()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	head, err := src.slice(src.tree.Header.Start, min(src.tree.Header.End, maxHeader))
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 0, 2<<10)
+	add := func(t maildir.Text, f func(b []byte) []byte) {
+		at := len(b)
+		b = f(b)
+		e.Texts[t] = b[at:len(b):len(b)]
+	}
+	env := src.tree.Envelope
+	add(maildir.TextEnvelope, func(b []byte) []byte { return appendEnvelope(b, env) })
+	add(maildir.TextFields, func(b []byte) []byte { return appendUsual(b, head) })
+	if len(e.Texts[maildir.TextFields]) > maxFieldsText {
+		e.Texts[maildir.TextFields] = nil
+	}
+	add(maildir.TextSubject, func(b []byte) []byte { return append(b, baseSubject(mimetree.DecodeWords(env.Subject))...) })
+	add(maildir.TextFrom, func(b []byte) []byte { return appendFirst(b, env.From) })
+	add(maildir.TextTo, func(b []byte) []byte { return appendFirst(b, env.To) })
+	add(maildir.TextCc, func(b []byte) []byte { return appendFirst(b, env.Cc) })
+	add(maildir.TextThread, func(b []byte) []byte { return appendThread(b, env) })
+	if t, ok := mimetree.ParseDate(env.Date); ok {
+		_, zone := t.Zone()
+		e.Sent, e.Zone, e.HasSent = t.Unix(), int16(zone/60), true
+	}
+	if level < maildir.Whole {
+		return nil
+	}
+	add(maildir.TextStructure, func(b []byte) []byte { return appendStructure(b, src.tree, true) })
+	add(maildir.TextParts, func(b []byte) []byte { return appendPartMap(b, src.tree) })
+	text, err := src.preview()
+	if err != nil {
+		return err
+	}
+	add(maildir.TextPreview, func(b []byte) []byte { return append(b, text...) })
+	e.Size = src.tree.Header.Size + src.tree.Body.Size
+	e.Lacks, err = src.lacks()
+	return err
+}
+
+// lacks is how many octets of its CRLF the last line of the message lacks.
+func (src *source) lacks() (uint8, error) {
+	if src.stored == 0 {
+		return 0, nil
+	}
+	end, err := src.slice(src.stored-1, src.stored)
+	switch {
+	case err != nil || len(end) == 0 || end[0] == '\n':
+		return 0, err
+	case end[0] == '\r':
+		return 1, nil
+	}
+	return 2, nil
+}
+
+// appendUsual appends the usual fields as HEADER.FIELDS sends them.
+func appendUsual(b, head []byte) []byte {
+	for f := range mimetree.Header(head).All() {
+		if named(usualFields, f.Name) {
+			b = appendField(b, f)
+		}
+	}
+	return b
+}
+
+// appendField appends a field as it is sent.
+func appendField(b []byte, f mimetree.Field) []byte {
+	b, _ = crlf(b, f.Raw, false)
+	if !bytes.HasSuffix(b, []byte("\r\n")) {
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+// appendFirst appends what a message is sorted by for its first address: the
+// part before the @ (RFC 5256 §3), NUL, and what is shown (RFC 5957 §3).
+func appendFirst(b []byte, list string) []byte {
+	for _, a := range mimetree.ParseAddresses(list) {
+		shown := a.Local
+		switch {
+		case a.Kind == mimetree.GroupEnd:
+			continue
+		case a.Kind == mimetree.Mailbox:
+			shown = or(a.Display(), a.Addr())
+		}
+		b = append(b, strings.ReplaceAll(a.Local, "\x00", "")...)
+		b = append(b, 0)
+		return append(b, strings.ReplaceAll(shown, "\x00", "")...)
+	}
+	return b
+}
+
+// maxThread bounds how many octets of ids are kept.
+const maxThread = 8 << 10
+
+// appendThread appends the id of a message and those it refers to, from the
+// first to the last, each without its angle brackets and with NUL behind it;
+// the first is empty when the message has none (RFC 5256 §3).
+func appendThread(b []byte, e *mimetree.Envelope) []byte {
+	at := len(b)
+	id, _ := cutID(e.MessageID)
+	b = append(append(b, id...), 0)
+	n := 0
+	for rest := e.References; len(b)-at < maxThread; n++ {
+		if id, rest = cutID(rest); id == "" {
+			break
+		}
+		b = append(append(b, id...), 0)
+	}
+	if n > 0 {
+		return b
+	}
+	if id, _ = cutID(e.InReplyTo); id != "" {
+		b = append(append(b, id...), 0)
+	}
+	return b
+}
+
+// cutID takes the first valid message id from a text, without quotes that need
+// not be; "" if there is none.
+func cutID(s string) (id, rest string) {
+	for {
+		i := strings.IndexByte(s, '<')
+		if i < 0 {
+			return "", ""
+		}
+		s = s[i+1:]
+		quoted := strings.HasPrefix(s, `"`)
+		end := strings.IndexAny(s, "<>")
+		if quoted { // what is quoted may hold brackets
+			if q := strings.Index(s[1:], `"@`); q >= 0 && q < 1000 {
+				if end = strings.IndexByte(s[q:], '>'); end >= 0 {
+					end += q
+				}
+			}
+		}
+		if end < 0 {
+			return "", ""
+		}
+		if id, rest = s[:end], s[end:]; rest[0] == '>' && len(id) < 1000 && strings.IndexByte(id, '@') > 0 {
+			id = strings.Map(func(r rune) rune {
+				if r <= ' ' {
+					return -1
+				}
+				return r
+			}, id)
+			if quoted {
+				if local, host, ok := strings.Cut(id[1:], `"@`); ok && !strings.ContainsAny(local, `"\<>()[]:;,@ `) {
+					id = local + "@" + host
+				}
+			}
+			return id, rest
+		}
+		s = rest
+	}
+}

@@ -1,0 +1,190 @@
+package imap
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"pennypost/maildir"
+	"pennypost/proto/mimetree"
+)
+
+// What the cache knows of a message is what its file says.
+func TestEntryCorpus(t *testing.T) {
+	dirs := []string{"../../cmd/testdata/corpus"}
+	if dir := os.Getenv("PENNYPOST_CORPUS"); dir != "" {
+		dirs = append(dirs, dir)
+	}
+	n := 0
+	for _, dir := range dirs {
+		files, _ := filepath.Glob(filepath.Join(dir, "*.eml"))
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+			t.Run(filepath.Base(file), func(t *testing.T) { checkEntry(t, text) })
+		}
+	}
+	t.Log(n, "messages")
+}
+
+func FuzzEntry(f *testing.F) {
+	f.Add([]byte("Subject: Re: [x] y\nFrom: a b <a@b>\nReferences: <a@b> <c@d>\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\na\n--x\nContent-Type: message/rfc822\n\nSubject: z\n\nq\n--x--\n"))
+	f.Add([]byte("Content-Type: text/html\n\n<style>a</style><p>x &amp; y<!-- z --></p>"))
+	f.Add([]byte("Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=\"\\\"\"\n\n--\"\nContent-Type: text/x; name=\"a\\\"\x80(\"\n\n"))
+	f.Fuzz(func(t *testing.T, text []byte) { checkEntry(t, text) })
+}
+
+func checkEntry(t *testing.T, text []byte) {
+	entry := func(level maildir.Level) *maildir.Entry {
+		e := &maildir.Entry{Level: level, Size: -1}
+		if err := makeEntry(bytes.NewReader(text), int64(len(text)), level, e); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	whole, head := entry(maildir.Whole), entry(maildir.Header)
+	tree, err := mimetree.Parse(bytes.NewReader(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(what string, got, want []byte) {
+		t.Helper()
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	for i := range maildir.TextStructure {
+		same("text of the header alone", head.Texts[i], whole.Texts[i])
+	}
+	if head.Sent != whole.Sent || head.HasSent != whole.HasSent || head.Zone != whole.Zone {
+		t.Errorf("sent %v, %v", head, whole)
+	}
+	same("ENVELOPE", whole.Texts[maildir.TextEnvelope], appendEnvelope(nil, tree.Envelope))
+	structure := whole.Texts[maildir.TextStructure]
+	same("BODYSTRUCTURE", structure, appendStructure(nil, tree, true))
+	same("BODY", appendBody(nil, structure), appendStructure(nil, tree, false))
+	if n := int64(len(text)) + bare(text, false); whole.Size != n {
+		t.Errorf("%d octets, want %d", whole.Size, n)
+	}
+
+	src := &source{ReaderAt: bytes.NewReader(text), text: text, stored: int64(len(text)), tree: tree}
+	some := map[string]bool{"from": true, "subject": true, "references": true, "content-type": true}
+	for _, names := range []map[string]bool{some, usualFields} {
+		it := fetchItem{section: true, text: "HEADER.FIELDS", fields: names}
+		want, _, err := src.headerFields(it)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if usual := whole.Texts[maildir.TextFields]; it.usual() && usual != nil {
+			same("HEADER.FIELDS", appendFields(nil, usual, it), want)
+		}
+	}
+
+	parts := readPartMap(whole.Texts[maildir.TextParts])
+	if parts == nil {
+		t.Fatal("no part map")
+	}
+	same("part map", appendPartMap(nil, parts), whole.Texts[maildir.TextParts])
+	for section := range tree.All() {
+		for _, spec := range []string{section, section + ".MIME", section + ".HEADER", section + ".TEXT", section + ".1"} {
+			want, ok := tree.Section(spec)
+			got, found := parts.Section(spec)
+			if want.Lines = 0; got != want || found != ok {
+				t.Errorf("section %s: %v, want %v", spec, got, want)
+			}
+		}
+	}
+
+	for _, i := range []maildir.Text{maildir.TextSubject, maildir.TextPreview} {
+		if !utf8.Valid(whole.Texts[i]) {
+			t.Errorf("text %d: %q", i, whole.Texts[i])
+		}
+	}
+	preview := string(whole.Texts[maildir.TextPreview])
+	if utf8.RuneCountInString(preview) > previewLength || preview != shorten(preview) {
+		t.Errorf("preview %q", preview)
+	}
+	subject := string(whole.Texts[maildir.TextSubject])
+	if again := baseSubject(subject); again != subject {
+		t.Errorf("base subject %q became %q", subject, again)
+	}
+	for id := range strings.SplitSeq(string(whole.Texts[maildir.TextThread]), "\x00") {
+		if strings.ContainsAny(id, "\r\n \t") {
+			t.Errorf("id %q", id)
+		}
+	}
+}
+
+// The examples are those of RFC 5256 §2.1 and of mail.
+func TestBaseSubject(t *testing.T) {
+	for subject, want := range map[string]string{
+		"hello":                              "hello",
+		"  Re: \t hello ":                    "hello",
+		"Re: Re: Fwd: hello (fwd) (Fwd)":     "hello",
+		"re[2]: hello":                       "hello",
+		"Re [x] : hello":                     "hello",
+		"[list] hello":                       "hello",
+		"[list] Re: [other] hello":           "hello",
+		"[a] [b] [c]":                        "[c]",
+		"[a]":                                "[a]",
+		"[fwd: hello]":                       "hello",
+		"[Fwd: Re: [list] hello (fwd)]":      "hello",
+		"[fwd: [fwd: [a] b]]":                "b",
+		"fwd":                                "fwd",
+		"regards":                            "regards",
+		"Re: ":                               "",
+		"(fwd)":                              "",
+		"[a[b] x":                            "[a[b] x",
+		strings.Repeat("[a] ", 100000) + "x": "x",
+		strings.Repeat("[fwd:", 9) + "x":     strings.Repeat("[fwd:", 9) + "x",
+	} {
+		if got := baseSubject(subject); got != want {
+			t.Errorf("%.60q: %.60q, want %q", subject, got, want)
+		}
+	}
+}
+
+func TestThread(t *testing.T) {
+	for _, c := range []struct {
+		e    mimetree.Envelope
+		want []string
+	}{
+		{mimetree.Envelope{}, []string{""}},
+		{mimetree.Envelope{MessageID: "<a@b>", References: "<1@x> (c) <2@x>", InReplyTo: "<3@x>"}, []string{"a@b", "1@x", "2@x"}},
+		{mimetree.Envelope{MessageID: "<a@b>", InReplyTo: "your mail <3@x> <4@x>"}, []string{"a@b", "3@x"}},
+		{mimetree.Envelope{MessageID: `<"01KF8JCEOCBS0045PS"@xxx.yyy.com>`}, []string{"01KF8JCEOCBS0045PS@xxx.yyy.com"}},
+		{mimetree.Envelope{MessageID: `<"a>b"@c>`, References: "<x<y@z> <none> <@x>"}, []string{`"a>b"@c`, "y@z"}},
+	} {
+		got := strings.Split(strings.TrimSuffix(string(appendThread(nil, &c.e)), "\x00"), "\x00")
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %q, want %q", c.e, got, c.want)
+		}
+	}
+}
+
+func TestPreview(t *testing.T) {
+	for text, want := range map[string]string{
+		"Subject: x\n\nDear  Bob,\n\n\tplease\r\nfind it.\n":                                                       "Dear Bob, please find it.",
+		"Content-Type: text/plain; charset=latin1\nContent-Transfer-Encoding: quoted-printable\n\nGr=FC=DFe\n":     "Grüße",
+		"Content-Type: text/html\n\n<title>no</title><STYLE>p{}</style ><p>a&amp;b<br>c<!-- > -->d":                "a&b c d",
+		"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/html\n\n<p>h\n--x\n\nplain\n--x--\n": "plain",
+		"Content-Type: image/png\n\nx":          "",
+		"\n" + strings.Repeat("word ", 100):     strings.TrimSpace(strings.Repeat("word ", 40)),
+		"\n" + strings.Repeat("\u00e4", 100000): strings.Repeat("\u00e4", 200),
+	} {
+		e := &maildir.Entry{Level: maildir.Whole}
+		if err := makeEntry(strings.NewReader(text), int64(len(text)), maildir.Whole, e); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(e.Texts[maildir.TextPreview]); got != want {
+			t.Errorf("%.80q: %q, want %q", text, got, want)
+		}
+	}
+}
