@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Prepare ends the writing of a message that Store.Finish will make visible, now or after a crash: whoever keeps
@@ -59,6 +61,9 @@ func (s *Store) Finish(name string) (bool, error) {
 	}
 	defer t.close()
 	err = renameNew(t.tmp, name, t.new, name)
+	if err == unix.EEXIST && sameFile(t.tmp, name, t.new, name) {
+		err = unlinkat(t.tmp, name) // both names have come through a power cut
+	}
 	moved := err == nil
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = fsync(t.new)

@@ -82,14 +82,24 @@ func mkdir(path string) error {
 	return pathError("mkdir", path, disk.MkdirAt(unix.AT_FDCWD, path, 0o700))
 }
 
+func sameFile(a, b string) bool {
+	x, aerr := os.Lstat(a)
+	y, berr := os.Lstat(b)
+	return aerr == nil && berr == nil && os.SameFile(x, y)
+}
+
 // replace moves a file, over another one if there is one.
 func replace(from, to string) error {
 	return pathError("rename", from, disk.RenameAt(unix.AT_FDCWD, from, unix.AT_FDCWD, to, 0))
 }
 
-// rename moves a file, and never over another one.
+// rename moves a file, and never over another one. After a power cut it may have both names, where a file system brings them
+// to the disk one after the other.
 func rename(from, to string) error {
 	err := disk.RenameAt(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) && sameFile(from, to) {
+		err = remove(from)
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		// A file system without the flag. Identifiers do not repeat; look anyway.
 		if _, serr := os.Lstat(to); serr == nil {
