@@ -41,7 +41,7 @@ func (f *folder) contents(files []file) {
 			}
 		}
 		if again = next; wait > 0 {
-			pause(wait)
+			time.Sleep(wait)
 		}
 	}
 	loose.tell(f)
@@ -109,8 +109,8 @@ func (f *folder) content(e file, loose *looseRights, last bool) (later time.Dura
 	listed := f.listSizes(uid, base, o)
 	lies := f.cacheLies(uid, o)
 	sick := lies || o.size == 0 || wrong != "" || listed != "" || !f.c.o.Quick && (o.nuls >= nulTail || !o.headerEnd)
-	if age := time.Since(time.Unix(st.Ctim.Unix())); sick && age < young && age > -time.Minute && !last {
-		return young - max(age, 0), nil
+	if age := time.Since(time.Unix(st.Ctim.Unix())); sick && age < young/haste && age > -time.Minute && !last {
+		return young/haste - max(age, 0), nil
 	}
 	loose.see(f, e, &st)
 	if !sick {

@@ -84,12 +84,6 @@ func (f *folder) lists() {
 	if f.list.version == 1 {
 		f.plan(Finding{Severity: Warning, Kind: kindListOld, File: listName, Text: "the UID list is of version 1", Mend: "write it as version 3"}, (*mending).mendList)
 	}
-	if _, err := f.dir.stat(maildir.RenamesName); err == nil {
-		f.plan(Finding{
-			Severity: Warning, Kind: kindRenames, File: maildir.RenamesName, Mend: "finish it",
-			Text: "somebody was killed while giving messages other names: some may have two",
-		}, (*mending).done)
-	}
 }
 
 // listMissing tells of a list that was there: the journal would not be without one.
@@ -152,6 +146,12 @@ func days(d time.Duration) string {
 
 // control looks at locks, and at what those have left who were killed while they wrote a control file.
 func (f *folder) control() {
+	if _, err := f.dir.stat(maildir.RenamesName); err == nil {
+		f.plan(Finding{
+			Severity: Warning, Kind: kindRenames, File: maildir.RenamesName, Mend: "finish it",
+			Text: "somebody was killed while giving messages other names: some may have two",
+		}, (*mending).done)
+	}
 	if owner, dead := f.deadLock(); dead {
 		f.plan(Finding{
 			Severity: Warning, Kind: kindLock, File: lockName, Mend: "remove it",

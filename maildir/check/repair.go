@@ -360,19 +360,24 @@ func (m *mending) writeList() error {
 		_, ok := m.now[base]
 		return ok
 	})
-	to := map[uint32]string{}
+	to, taken := map[uint32]string{}, map[string]bool{}
 	for _, r := range m.rebase {
-		to[r.UID], _ = split(r.To)
+		base, _ := split(r.To)
+		to[r.UID], taken[base] = base, true
 	}
-	for i, ln := range l.lines {
+	kept := l.lines[:0]
+	for _, ln := range l.lines {
 		if m.unsized[ln.uid] {
 			ln.ext = withoutSizes(ln.ext)
 		}
 		if base, ok := to[ln.uid]; ok {
 			ln = rebased(ln, base)
+		} else if taken[ln.base] { // it had this name once, in a mending that was killed
+			continue
 		}
-		l.lines[i] = ln
+		kept = append(kept, ln)
 	}
+	l.lines = kept
 	if len(m.rebase) == 0 {
 		return m.m.Replace(listName, l.print())
 	}
