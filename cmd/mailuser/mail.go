@@ -56,5 +56,8 @@ func purge(o *account.Office, u *account.User) error {
 			return status.Errorf(status.NoPerm, "%s is removed, but %s is not a Maildir", u.Address(), u.Maildir)
 		}
 	}
-	return status.Made(os.RemoveAll(u.Maildir))
+	if err := os.RemoveAll(u.Maildir); err != nil {
+		return status.Made(err)
+	}
+	return status.Made(o.Forget(u))
 }

@@ -11,11 +11,18 @@ import (
 )
 
 // Maildir opens a user's mail. Who comes first, a message or its reader, has it made,
-// but only where the directory above is there or the post office itself holds it: a
-// disk that is not mounted is no empty mailbox, but fs.ErrNotExist.
+// but only where the directory above is there or the post office itself holds it, and
+// where there was none before: a disk that is not mounted is no empty mailbox, but
+// fs.ErrNotExist.
 func (o *Office) Maildir(u *User) (*maildir.Store, error) {
 	s, err := maildir.Open(u.Maildir)
-	if errors.Is(err, fs.ErrNotExist) && o.holds(u.Maildir) {
+	switch {
+	case err == nil:
+		o.remember(u.Maildir)
+	case !errors.Is(err, fs.ErrNotExist):
+	case o.remembers(u.Maildir):
+		return nil, o.away(u.Maildir)
+	case o.holds(u.Maildir):
 		return o.MakeMaildir(u)
 	}
 	return u.limited(s, err)
@@ -69,7 +76,11 @@ func (o *Office) MakeMaildir(u *User) (*maildir.Store, error) {
 	if u.GID >= 0 {
 		gid = u.GID
 	}
-	return u.limited(maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid}))
+	s, err := maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid})
+	if err == nil {
+		o.remember(u.Maildir)
+	}
+	return u.limited(s, err)
 }
 
 // makeAbove makes the directories above a Maildir, durably. They are everybody's way

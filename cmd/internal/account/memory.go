@@ -1,0 +1,80 @@
+package account
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// The spool remembers which mailboxes there have been, as an empty file for each in its
+// directory mailboxes: a Maildir that was there and is not is on a disk that is not
+// mounted, even where the directory for it to be mounted on is there and empty. Whoever
+// may not write the spool remembers nothing; a file that is removed is forgotten.
+
+// memory is the file that stands for a mailbox.
+func (o *Office) memory(path string) string {
+	name := url.PathEscape(path)
+	if len(name) > 255 {
+		name = fmt.Sprintf("sha256-%x", sha256.Sum256([]byte(path)))
+	}
+	return filepath.Join(o.Spool(), "mailboxes", name)
+}
+
+// remember notes that there is a mailbox at path. That it cannot be noted harms nobody
+// before a disk is away, and the log of each login would say so.
+func (o *Office) remember(path string) {
+	file := o.memory(path)
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	dir := filepath.Dir(file)
+	uid, gid := o.spoolOwner()
+	if makeAbove(file, uid, gid) != nil {
+		return
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return
+	}
+	f.Close()
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+}
+
+// remembers tells whether there has been a mailbox at path.
+func (o *Office) remembers(path string) bool {
+	_, err := os.Lstat(o.memory(path))
+	return err == nil
+}
+
+// Forget is told when a user's Maildir was removed for good.
+func (o *Office) Forget(u *User) error {
+	err := os.Remove(o.memory(u.Maildir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// away is the error for a mailbox that was there before.
+func (o *Office) away(path string) error {
+	return &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("was here before; is its disk mounted? (if it is gone for good, remove %s): %w",
+		o.memory(path), fs.ErrNotExist)}
+}
+
+// spoolOwner is who owns the spool, or would.
+func (o *Office) spoolOwner() (uid, gid int) {
+	if fi, err := os.Stat(o.Spool()); err == nil {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			return int(st.Uid), int(st.Gid)
+		}
+	}
+	return o.Owner()
+}
