@@ -396,7 +396,7 @@ func (f *Folder) openStored(m Message) (file *os.File, st unix.Stat_t, dir *plac
 	raw, err := file.SyscallConn()
 	if err == nil {
 		var serr error
-		err = raw.Control(func(fd uintptr) { serr = unix.Fstat(int(fd), &st) })
+		err = raw.Control(func(fd uintptr) { serr = fstat(int(fd), &st) })
 		err = errors.Join(err, serr)
 	}
 	if err != nil {

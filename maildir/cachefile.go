@@ -80,7 +80,7 @@ func (f *cacheFile) release() {
 // load reads head and index, and walks over what follows.
 func (f *cacheFile) load(p *place, validity uint32, maker uint16) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(f.fd, &st); err != nil {
+	if err := fstat(f.fd, &st); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -339,7 +339,7 @@ func (f *cacheFile) writeIndex(p *place) error {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Ino != f.ino {
+	if err := fstat(fd, &st); err != nil || st.Ino != f.ino {
 		return err
 	}
 	if err := writeAt(fd, f.pointer(at), pointerAt); err != nil {

@@ -66,7 +66,7 @@ func openPlace(at int, path string, follow bool) (*place, error) {
 // inspect learns owner and modes, and completes the directory.
 func (p *place) inspect(root bool) error {
 	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(p.fd, &st) }); err != nil {
+	if err := fstat(p.fd, &st); err != nil {
 		return err
 	}
 	p.dev, p.ino = st.Dev, st.Ino
@@ -247,7 +247,7 @@ func (p *place) readFile(name string, offset, limit int64) ([]byte, unix.Stat_t,
 		return nil, st, err
 	}
 	defer unix.Close(fd)
-	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return nil, st, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -334,7 +334,7 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return false, err
 	}
 	if slowly != nil {
@@ -438,7 +438,11 @@ func openDir(at int, path string) (int, error) {
 }
 
 func statat(at int, path string, st *unix.Stat_t) error {
-	return again(func() error { return unix.Fstatat(at, path, st, unix.AT_SYMLINK_NOFOLLOW) })
+	return again(func() error { return disk.StatAt(at, path, st) })
+}
+
+func fstat(fd int, st *unix.Stat_t) error {
+	return again(func() error { return disk.StatOf(fd, st) })
 }
 
 // fsync is never tried twice: after one failure the kernel may have dropped the pages and call them clean.

@@ -164,7 +164,7 @@ func (s *Store) mend(root *place) error {
 		return nil
 	}
 	var mine, now unix.Stat_t
-	if err := unix.Fstat(fd, &mine); err != nil {
+	if err := fstat(fd, &mine); err != nil {
 		return err
 	}
 	if statat(root.fd, planName, &now) != nil || mine.Ino != now.Ino || mine.Dev != now.Dev {

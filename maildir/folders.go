@@ -236,7 +236,7 @@ func (s *Store) createFolder(name string) error {
 			return fs.ErrExist
 		}
 	}
-	if err := unix.Fstat(root.fd, &st); err != nil {
+	if err := fstat(root.fd, &st); err != nil {
 		return err
 	}
 	stage := stagingName + uniqueName()

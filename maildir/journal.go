@@ -94,7 +94,7 @@ func (j *journal) readFile(p *place, now stamp) (*snapshot, []record, error) {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return nil, nil, err
 	}
 	now = stampOf(&st)
@@ -279,7 +279,7 @@ func (j *journal) add(p *place, r *record, durable bool) error {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return err
 	}
 	if stampOf(&st) != j.stamp {
@@ -304,7 +304,7 @@ func (j *journal) add(p *place, r *record, durable bool) error {
 			return err
 		}
 	}
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return err
 	}
 	j.stamp, j.end, j.crc = stampOf(&st), j.end+int64(len(b)), crc
@@ -350,7 +350,7 @@ func (j *journal) renew(p *place, validity uint32, s *snapshot, durable bool) (j
 	}
 	var st unix.Stat_t
 	if err == nil {
-		err = unix.Fstat(fd, &st)
+		err = fstat(fd, &st)
 	}
 	if err == nil {
 		err = renameat(p.fd, journalTmp, p.fd, journalName)

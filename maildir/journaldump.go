@@ -24,12 +24,12 @@ func DumpJournal(w io.Writer, path string) error {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	var st unix.Stat_t
 	if err == nil {
-		err = unix.Fstat(fd, &st)
+		err = fstat(fd, &st)
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			unix.Close(fd)
 			path = filepath.Join(path, journalName)
 			if fd, err = openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err == nil {
-				err = unix.Fstat(fd, &st)
+				err = fstat(fd, &st)
 			}
 		}
 		defer unix.Close(fd)

@@ -106,7 +106,7 @@ func makeCur(at int, path string, follow int) error {
 		return fs.ErrNotExist
 	}
 	p := &place{fd: fd, uid: -1, gid: -1}
-	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return err
 	}
 	if os.Geteuid() == 0 {
@@ -236,7 +236,7 @@ func (m *Mender) with(path string, do func(fd int, st *unix.Stat_t) error) error
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return err
 	}
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
@@ -287,7 +287,7 @@ func (m *Mender) aside() (string, error) {
 		return m.into, nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(m.root.fd, &st); err != nil {
+	if err := fstat(m.root.fd, &st); err != nil {
 		return "", err
 	}
 	perm := st.Mode & 0o777

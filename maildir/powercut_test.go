@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"pennypost/maildir/internal/disk"
 	"pennypost/maildir/internal/powercut"
 )
 
@@ -115,6 +117,7 @@ func (c *scene) play(do func(c *scene)) {
 // After a power cut at any moment of any change, all that was acknowledged is there, whole and once, under its UID; the
 // mailbox opens at once.
 func TestPowerCut(t *testing.T) {
+	hush(t)
 	seed := *powercutSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -160,9 +163,11 @@ func (c *scene) cut(dir string, seed uint64) {
 		c.at.posix = st.Posix
 		c.log.Replay(st.Cut)
 		path := filepath.Join(dir, fmt.Sprint("state", n))
-		if _, err := st.Build(path, deadOwner); err != nil {
+		inode, err := st.Build(path, deadOwner)
+		if err != nil {
 			c.Fatal(err)
 		}
+		disk.Hook = afterwards(inode)
 		if n++; bad < 3 {
 			if wrong := c.at.check(c, path); wrong != nil {
 				bad++
@@ -172,10 +177,34 @@ func (c *scene) cut(dir string, seed uint64) {
 				c.Errorf("%s\n%s", strings.Join(wrong, "\n"), &b)
 			}
 		}
+		disk.Hook = nil
 		os.RemoveAll(path)
 	}
 	c.Logf("%d calls and marks, %d states, seed %d", c.log.Len(), n, seed)
 	if c.Failed() {
 		c.Logf("again: -powercut-seed %d -powercut-states %d", seed, *powercutStates)
+	}
+}
+
+// hush keeps the log still.
+func hush(t testing.TB) {
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { slog.SetDefault(before) })
+}
+
+// afterwards gives the files the inode numbers that they had before the cut.
+func afterwards(inode map[uint64]uint64) func(*disk.Call, func() error) error {
+	return func(c *disk.Call, do func() error) error {
+		if c.Op == disk.Sync || c.Op == disk.DataSync {
+			return nil
+		}
+		err := do()
+		if c.Op == disk.Stat {
+			if was := inode[c.Seen.Ino]; was != 0 {
+				c.Seen.Ino = was
+			}
+		}
+		return err
 	}
 }

@@ -307,7 +307,7 @@ func (p *place) openSizes() (*tally, error) {
 	}
 	t := &tally{place: p, fd: fd}
 	var st unix.Stat_t
-	err = again(func() error { return unix.Fstat(fd, &st) })
+	err = fstat(fd, &st)
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = errSizeFile
 	}
@@ -335,7 +335,7 @@ func (p *place) sizesAre(st *unix.Stat_t) bool {
 // read takes in the file as far as end; 0 is all of it.
 func (t *tally) read(end int64) error {
 	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(t.fd, &st) }); err != nil {
+	if err := fstat(t.fd, &st); err != nil {
 		return err
 	}
 	switch {
@@ -484,7 +484,7 @@ func (p *place) recount() error {
 		defer unix.Close(fd)
 		var st unix.Stat_t
 		flock(fd, unix.LOCK_EX)
-		if err := unix.Fstat(fd, &st); err != nil {
+		if err := fstat(fd, &st); err != nil {
 			return err
 		}
 		if !p.sizesAre(&st) {

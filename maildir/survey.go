@@ -144,7 +144,7 @@ func SurveyCache(fd int, validity uint32, bases map[uint32]string, each func(uid
 	}
 	defer unix.Close(file)
 	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(file, &st) }); err != nil {
+	if err := fstat(file, &st); err != nil {
 		return 0, err
 	}
 	var head [cacheHead]byte

@@ -466,7 +466,7 @@ func (f *Folder) appendList(lines []*Message) error {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return err
 	}
 	if st.Ino != f.list.ino || st.Size != f.listEnd {
@@ -487,7 +487,7 @@ func (f *Folder) appendList(lines []*Message) error {
 		f.doubtList()
 		return err
 	}
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return err
 	}
 	f.list, f.listEnd, f.listTail = stampOf(&st), st.Size, tail(f.listTail+string(b))

@@ -1,4 +1,4 @@
-// Package disk makes the system calls that change a file system, and those that open files. They are gathered
+// Package disk makes the system calls that change a file system, and those that open and inspect files. They are gathered
 // here so that a test sees every one of them in its order, lets any of them fail, and knows what the disk may hold
 // after a power cut between any two.
 package disk
@@ -11,6 +11,7 @@ type Op string
 // The kinds. Open is one that makes no file.
 const (
 	Open     Op = "open"
+	Stat     Op = "stat"
 	Create   Op = "create"
 	Write    Op = "write"
 	Truncate Op = "truncate"
@@ -33,11 +34,12 @@ type Call struct {
 	Fd     int    // what is written, truncated or synced; or the directory of Name
 	Name   string // "" where Fd is the file itself
 	ToFd   int
-	ToName string // the new name, of Link and Rename
-	Flags  int    // of Open, Create and Rename
-	Data   []byte // of Write
-	Offset int64  // of Write, -1: where the file stands; of Truncate the new size
-	Got    int    // afterwards: the descriptor of Open and Create, the octets of Write
+	ToName string       // the new name, of Link and Rename
+	Flags  int          // of Open, Create and Rename
+	Data   []byte       // of Write
+	Offset int64        // of Write, -1: where the file stands; of Truncate the new size
+	Got    int          // afterwards: the descriptor of Open and Create, the octets of Write
+	Seen   *unix.Stat_t // of Stat, afterwards
 }
 
 // Hook, when it is set, stands between every call and the kernel: it calls do, or does not, and gives the error. It is set
@@ -63,6 +65,26 @@ func OpenAt(at int, name string, flags int, mode uint32) (int, error) {
 		c.Got, err = unix.Openat(at, name, flags, mode)
 		return err
 	})
+}
+
+// StatAt is fstatat(2), which follows no link.
+func StatAt(at int, name string, st *unix.Stat_t) error {
+	if Hook == nil {
+		return unix.Fstatat(at, name, st, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	_, err := through(Call{Op: Stat, Fd: at, Name: name, Seen: st}, func(*Call) error {
+		return unix.Fstatat(at, name, st, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	return err
+}
+
+// StatOf is fstat(2).
+func StatOf(fd int, st *unix.Stat_t) error {
+	if Hook == nil {
+		return unix.Fstat(fd, st)
+	}
+	_, err := through(Call{Op: Stat, Fd: fd, Seen: st}, func(*Call) error { return unix.Fstat(fd, st) })
+	return err
 }
 
 // WriteTo is write(2).

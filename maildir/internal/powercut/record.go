@@ -190,7 +190,7 @@ func (l *Log) hook(c *disk.Call, do func() error) error {
 	defer l.mu.Unlock()
 	var o op
 	switch c.Op {
-	case disk.Open, disk.Chown, disk.Allocate:
+	case disk.Open, disk.Stat, disk.Chown, disk.Allocate:
 		return do()
 	case disk.Sync, disk.DataSync:
 		if id := l.file(c.Fd); id != 0 {
