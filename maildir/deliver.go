@@ -240,20 +240,26 @@ func best(failed map[int]error) error {
 // commit brings the message into some of its mailboxes: first everything that may fail for want of room, then the names, then
 // the syncs, of which the first does the work of all where they share a file system.
 func (d *Delivery) commit(batch []int, failed map[int]error) {
-	targets, tmp := make([]target, len(batch)), make([]string, len(batch))
+	targets, tmp, errs := make([]target, len(batch)), make([]string, len(batch)), make([]error, len(batch))
+	var copies sync.WaitGroup // each of which waits for the disk
 	for k, i := range batch {
 		if i == 0 {
 			targets[k], tmp[k] = d.first, d.file.name
 			continue
 		}
-		t, err := d.also[i-1].open()
-		if err == nil {
-			targets[k] = t
-			defer t.close()
-			tmp[k], err = d.file.share(t)
+		if targets[k], errs[k] = d.also[i-1].open(); errs[k] != nil {
+			continue
 		}
-		if err != nil {
-			failed[i] = err
+		defer targets[k].close()
+		var ok bool
+		if tmp[k], ok = d.file.link(targets[k]); !ok {
+			copies.Go(func() { tmp[k], errs[k] = d.file.copy(targets[k]) })
+		}
+	}
+	copies.Wait()
+	for k, i := range batch {
+		if errs[k] != nil {
+			failed[i] = errs[k]
 		}
 	}
 	for k, i := range batch {
@@ -454,14 +460,17 @@ func (f *spool) finish(date time.Time) error {
 	return nil
 }
 
-// share brings the finished file into another mailbox's tmp: as a link, or as a copy with a sync of its own.
-func (f *spool) share(t target) (string, error) {
-	if t.uid == f.to.uid && t.gid == f.to.gid && t.place.mode == f.to.place.mode {
-		name := uniqueName()
-		if linkat(f.to.tmp, f.name, t.tmp, name) == nil {
-			return name, nil
-		}
+// link gives the finished file a further name, in another mailbox's tmp; false where that cannot be.
+func (f *spool) link(t target) (name string, ok bool) {
+	if t.uid != f.to.uid || t.gid != f.to.gid || t.place.mode != f.to.place.mode {
+		return "", false
 	}
+	name = uniqueName()
+	return name, linkat(f.to.tmp, f.name, t.tmp, name) == nil
+}
+
+// copy brings a copy of the finished file into another mailbox's tmp, with a sync of its own.
+func (f *spool) copy(t target) (string, error) {
 	fd, err := openat(f.to.tmp, f.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err

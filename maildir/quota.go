@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -181,22 +180,52 @@ func parseSizes(data string) (f sizeFile, err error) {
 		return f, errSizeFile
 	}
 	f.usage.Limits = parseLimits(first)
-	for line := range strings.Lines(rest) {
-		octets, messages, ok := sizeLine(line)
-		if !ok {
-			return f, errSizeFile
-		}
-		f.usage.Octets += octets
-		f.usage.Messages += messages
-		f.lines++
-		if max(f.usage.Octets, -f.usage.Octets, f.usage.Messages, -f.usage.Messages) > maxSize {
-			return f, errSizeFile
-		}
+	if err := f.add(rest); err != nil {
+		return f, err
 	}
 	if f.lines == 0 || f.usage.Octets < 0 || f.usage.Messages < 0 {
 		return f, errSizeFile
 	}
 	return f, nil
+}
+
+// add takes in further lines.
+func (f *sizeFile) add(lines string) error {
+	for len(lines) > 0 {
+		var octets, messages int64
+		var ok, ok2 bool
+		octets, lines, ok = sizeNumber(lines)
+		messages, lines, ok2 = sizeNumber(lines)
+		lines = strings.TrimLeft(lines, " \t\r")
+		if !ok || !ok2 || lines == "" || lines[0] != '\n' { // without its end a line was cut off
+			return errSizeFile
+		}
+		lines = lines[1:]
+		f.usage.Octets += octets
+		f.usage.Messages += messages
+		f.lines++
+		if max(f.usage.Octets, -f.usage.Octets, f.usage.Messages, -f.usage.Messages) > maxSize {
+			return errSizeFile
+		}
+	}
+	return nil
+}
+
+// sizeNumber reads a number with a sign, and blanks before it.
+func sizeNumber(s string) (n int64, rest string, ok bool) {
+	s = strings.TrimLeft(s, " \t")
+	minus := strings.HasPrefix(s, "-")
+	if minus || strings.HasPrefix(s, "+") {
+		s = s[1:]
+	}
+	v, k := number(s)
+	if k == 0 || v > maxSize {
+		return 0, s, false
+	}
+	if n = int64(v); minus {
+		n = -n
+	}
+	return n, s[k:], true
 }
 
 // maxSize bounds what a line may say: sums of a file's lines stay far from overflow.
@@ -220,21 +249,6 @@ func parseLimits(line string) (l Limits) {
 	return l
 }
 
-// sizeLine reads "octets messages" with its line end; blanks may stand around the numbers.
-func sizeLine(line string) (octets, messages int64, ok bool) {
-	if !strings.HasSuffix(line, "\n") {
-		return 0, 0, false // cut off
-	}
-	fields := strings.Fields(line)
-	if len(fields) != 2 {
-		return 0, 0, false
-	}
-	octets, err := strconv.ParseInt(fields[0], 10, 64)
-	messages, err2 := strconv.ParseInt(fields[1], 10, 64)
-	ok = err == nil && err2 == nil && max(octets, -octets) <= maxSize && max(messages, -messages) <= maxSize
-	return octets, messages, ok
-}
-
 // String writes the file with all its lines summed up.
 func (u Usage) String() string {
 	limits := make([]string, 0, 2)
@@ -253,6 +267,7 @@ type tally struct {
 	place *place
 	fd    int
 	sizeFile
+	end     int64 // octets that were read
 	changed time.Time
 }
 
@@ -317,7 +332,7 @@ func (p *place) openSizes() (*tally, error) {
 			t.close()
 			return nil, nil
 		}
-		err = t.read(0)
+		err = t.read()
 	}
 	if err != nil {
 		t.close()
@@ -332,37 +347,52 @@ func (p *place) sizesAre(st *unix.Stat_t) bool {
 	return statat(p.fd, sizeName, &now) == nil && now.Ino == st.Ino && now.Dev == st.Dev
 }
 
-// read takes in the file as far as end; 0 is all of it.
-func (t *tally) read(end int64) error {
+// read takes in the whole file.
+func (t *tally) read() error {
 	var st unix.Stat_t
 	if err := fstat(t.fd, &st); err != nil {
 		return err
 	}
 	switch {
-	case end > 0:
 	case st.Size == 0: // somebody is about to count
 		return fs.ErrNotExist
 	case st.Size >= sizeLong:
 		return unix.EFBIG
-	default:
-		end = st.Size
 	}
-	buf := make([]byte, end)
+	data, err := t.part(0, st.Size)
+	if err != nil {
+		return err
+	}
+	t.sizeFile, err = parseSizes(data)
+	t.end, t.changed = st.Size, time.Unix(st.Mtim.Unix())
+	return err
+}
+
+// readOn takes in what has come since, as far as end.
+func (t *tally) readOn(end int64) error {
+	data, err := t.part(t.end, end)
+	if err == nil {
+		err = t.add(data)
+	}
+	t.end = end
+	return err
+}
+
+// part reads the octets from one offset to another.
+func (t *tally) part(from, to int64) (string, error) {
+	buf := make([]byte, max(to-from, 0))
 	for n := 0; n < len(buf); {
 		var k int
-		err := again(func() (err error) { k, err = unix.Pread(t.fd, buf[n:], int64(n)); return err })
+		err := again(func() (err error) { k, err = unix.Pread(t.fd, buf[n:], from+int64(n)); return err })
 		if err != nil {
-			return err
+			return "", err
 		}
-		if k == 0 {
-			return errSizeFile
+		if k == 0 { // cut meanwhile
+			return "", errSizeFile
 		}
 		n += k
 	}
-	var err error
-	t.sizeFile, err = parseSizes(string(buf))
-	t.changed = time.Unix(st.Mtim.Unix())
-	return err
+	return string(buf), nil
 }
 
 // worn tells whether a file that says "full" deserves no belief.
@@ -397,7 +427,7 @@ func (p *place) claim(octets, messages int64) (*tally, error) {
 			var end int64
 			if end, err = t.write(octets, messages); err == nil {
 				// What others have noted before us counts; what comes behind is theirs to find too much.
-				if err = t.read(end); err == nil {
+				if err = t.readOn(end); err == nil {
 					if err = t.usage.room(0, 0); err == nil {
 						return t, nil
 					}

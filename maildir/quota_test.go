@@ -561,3 +561,91 @@ func TestQuotaDovecot(t *testing.T) {
 		t.Error(owned(fi), err)
 	}
 }
+
+// Killed at any call, whoever adds or removes a message leaves a file that others can go on with, and which counts too much
+// by what was in his hands, never too little.
+func TestQuotaKilled(t *testing.T) {
+	defer func() { disk.Hook = nil }()
+	dead := errors.New("killed")
+	for what, do := range map[string]func(s *Store, f *Folder, st *State) error{
+		"append": func(_ *Store, f *Folder, _ *State) error {
+			_, err := f.Append(AppendOptions{Flags: Seen}, strings.NewReader("12345\n"))
+			return err
+		},
+		"deliver": func(s *Store, _ *Folder, _ *State) error {
+			d, err := s.Deliver(DeliverOptions{})
+			if err != nil {
+				return err
+			}
+			io.WriteString(d, "12345\n")
+			_, err = d.Commit()
+			return err
+		},
+		"copy": func(_ *Store, f *Folder, st *State) error {
+			_, err := f.Copy(all(st)[:2], f)
+			return err
+		},
+		"expunge": func(_ *Store, f *Folder, st *State) error { return f.Expunge(all(st)[:2]) },
+		"recount": func(s *Store, _ *Folder, _ *State) error { return s.root.recount() },
+	} {
+		done := false
+		for kill := 1; !done; kill++ {
+			s := newStore(t)
+			s.SetQuota(Limits{Messages: 10, Octets: 1000})
+			f := open(t, s, "INBOX")
+			for range 3 {
+				if _, err := f.Append(AppendOptions{Flags: Seen}, strings.NewReader("12345\n")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			st := look(t, f, false)
+			n := 0
+			disk.Hook = func(c *disk.Call, do func() error) error {
+				if c.Op != disk.Open {
+					n++
+				}
+				if n >= kill {
+					return dead
+				}
+				return do()
+			}
+			done = do(s, f, st) == nil && n < kill
+			disk.Hook = nil
+			os.Remove(filepath.Join(s.Path(), lockName))
+			u, err := s.Quota()
+			is := Usage{Limits: u.Limits}
+			if err == nil {
+				err = s.root.countAll(&is)
+			}
+			if err != nil || u.Messages < is.Messages || u.Octets < is.Octets || u.Messages > is.Messages+2 {
+				t.Errorf("%s killed at call %d: noted %+v, there is %+v, %v", what, kill, u, is, err)
+			}
+			if err := s.root.recount(); err != nil {
+				t.Error(err)
+			}
+			audit(t, s)
+		}
+	}
+}
+
+// What the counting adds to a delivery.
+func BenchmarkQuota(b *testing.B) {
+	for _, counted := range []bool{false, true} {
+		b.Run(fmt.Sprint(counted), func(b *testing.B) {
+			s := newStore(b)
+			if counted {
+				s.SetQuota(Limits{Octets: 1 << 40})
+			}
+			for b.Loop() {
+				d, err := s.Deliver(DeliverOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				io.WriteString(d, "12345\n")
+				if _, err := d.Commit(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
