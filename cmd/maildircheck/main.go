@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -61,12 +62,13 @@ func run(c *cli.Context) error {
 		return dump(maildir.DumpJournal, c.Path("dump-journal"))
 	}
 	several := len(paths) > 1
+	var away []error
 	if len(paths) == 0 {
 		if c.String("post-office") == "" {
 			return usage(errors.New("which Maildir, or which post office?"))
 		}
 		var err error
-		if paths, err = mailboxes(c.String("post-office")); err != nil {
+		if paths, away, err = mailboxes(c.String("post-office")); err != nil {
 			return err
 		}
 		several = true
@@ -75,6 +77,9 @@ func run(c *cli.Context) error {
 		out: bufio.NewWriterSize(os.Stdout, 32<<10), json: c.Bool("json"), quiet: c.Bool("quiet"), repair: c.Bool("repair"), several: several,
 	}
 	o := check.Options{Quick: c.Bool("quick"), Repair: r.repair, Tally: &r.tally}
+	for _, err := range away {
+		r.trouble(status.With(status.TempFail, err))
+	}
 	for _, path := range paths {
 		for f, err := range check.Maildir(path, o) {
 			if err != nil {
@@ -103,38 +108,43 @@ func dump(show func(io.Writer, string) error, path string) error {
 	return status.With(status.DataErr, err)
 }
 
-// mailboxes gives the Maildirs of all users of a post office that have one.
-func mailboxes(dir string) ([]string, error) {
+// mailboxes gives the Maildirs of all users of a post office that have one. away tells of those that were there once.
+func mailboxes(dir string) (paths []string, away []error, err error) {
 	o, err := account.Open(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := os.Stat(o.Dir()); err != nil {
-		return nil, status.With(status.NoInput, err)
+		return nil, nil, status.With(status.NoInput, err)
 	}
-	var paths []string
 	seen := map[string]bool{}
 	for _, domain := range o.Domains() {
 		users, err := o.Users(domain)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, u := range users {
 			if seen[u.Maildir] {
 				continue
 			}
 			seen[u.Maildir] = true
-			if _, err := os.Lstat(u.Maildir); errors.Is(err, fs.ErrNotExist) {
-				continue // no mail has come yet
+			if _, err := os.Stat(filepath.Join(u.Maildir, "cur")); !errors.Is(err, fs.ErrNotExist) {
+				paths = append(paths, u.Maildir)
+			} else if err := o.Away(u); err != nil {
+				away = append(away, err)
+			} else if _, err := os.Stat(u.Maildir); err == nil {
+				paths = append(paths, u.Maildir) // what is there is no Maildir, or half of one
 			}
-			paths = append(paths, u.Maildir)
 		}
 	}
-	return paths, nil
+	return paths, away, nil
 }
 
 // code gives the exit status of something that could not be read or mended.
 func code(err error) int {
+	if e, ok := errors.AsType[*status.Error](err); ok {
+		return e.Code
+	}
 	switch {
 	case errors.Is(err, maildir.ErrLocked):
 		return status.TempFail

@@ -14,6 +14,9 @@ import (
 // new or cur may be at it still.
 const young = 2 * time.Second
 
+// batch is how many findings are mended at once.
+const batch = 10_000
+
 // contents looks at the messages themselves: their modes, owners, sizes and octets.
 func (f *folder) contents(files []file) {
 	var loose looseRights
@@ -29,6 +32,9 @@ func (f *folder) contents(files []file) {
 				return
 			}
 			later, err := f.content(e, &loose, try == 5)
+			if len(f.todo) >= batch { // a great many wrong names need not be held in memory
+				f.repair()
+			}
 			switch {
 			case later > 0:
 				next, wait = append(next, e), max(wait, min(later, young))

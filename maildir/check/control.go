@@ -166,7 +166,7 @@ func (f *folder) control() {
 	for _, e := range entries {
 		age, known := unfinished(e.name)
 		st, err := f.dir.stat(e.name)
-		if !known || err != nil {
+		if !known || err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
 		if since := f.c.begun.Sub(time.Unix(st.Mtim.Unix())); since > age {
@@ -194,12 +194,14 @@ func (f *folder) deadLock() (owner string, dead bool) {
 // unfinished tells whether a name is that of a control file which is being written, and for how long that may take.
 func unfinished(name string) (time.Duration, bool) {
 	switch {
-	case name == "dovecot-uidlist.tmp", name == "dovecot-keywords.lock", strings.HasPrefix(name, "dovecot-uidvalidity.tmp."):
+	case name == "dovecot-uidlist.tmp", name == "dovecot-keywords.lock", name == "subscriptions.tmp", strings.HasPrefix(name, "dovecot-uidvalidity.tmp."):
 		return 10 * time.Minute, true
 	case name == "subscriptions.lock":
 		return 2 * time.Minute, true
 	case strings.HasPrefix(name, "pennypost-") && strings.HasSuffix(name, ".tmp"):
 		return 10 * time.Minute, true
+	case strings.HasPrefix(name, stagePrefix):
+		return leftover, true
 	}
 	return 0, false
 }

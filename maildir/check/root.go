@@ -21,6 +21,7 @@ type folderDir struct{ name, dir string }
 const (
 	stagePrefix = "..pennypost-" // folders that are being made or removed
 	trashed     = "..DOVECOT-TRASHED"
+	planName    = "pennypost-rename" // of folders
 )
 
 // folders finds the folders beside INBOX, in the order of their names, and tells of directories that only look like some.
@@ -92,7 +93,7 @@ func (c *checker) hidden(e entry) {
 	f := Finding{Severity: Warning, Kind: kindStage, File: e.name}
 	switch stage, ours := strings.CutPrefix(e.name, stagePrefix); {
 	case ours:
-		if sec, err := strconv.ParseInt(stage[:max(strings.IndexByte(stage, '.'), 0)], 10, 64); err == nil {
+		if sec, err := strconv.ParseInt(until(strings.TrimPrefix(stage, "gone-"), '.'), 10, 64); err == nil {
 			age = c.begun.Sub(time.Unix(sec, 0))
 		}
 		f.Text = fmt.Sprintf("somebody was killed while making or removing a folder %s ago", days(age))
@@ -107,13 +108,56 @@ func (c *checker) hidden(e entry) {
 	}
 }
 
+// until gives what stands before an octet, or nothing.
+func until(s string, c byte) string { return s[:max(strings.IndexByte(s, c), 0)] }
+
 // whole looks at what is about the Maildir as a whole, and is told last.
 func (c *checker) whole(dirs []folderDir) {
 	if c.stopped {
 		return
 	}
+	c.renames()
 	c.subscriptions(dirs)
 	c.quota(dirs)
+}
+
+// renames tells of folders whose renaming somebody was killed at. While he lives he holds a lock on his plan.
+func (c *checker) renames() {
+	fd, _, err := c.root.open(planName)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) != nil {
+		return
+	}
+	unix.Flock(fd, unix.LOCK_UN)
+	pause(100 * time.Millisecond)
+	if _, err := c.root.stat(planName); err != nil {
+		return
+	}
+	f := Finding{Severity: Warning, Kind: kindRenames, File: planName, Text: "somebody was killed while renaming folders", Mend: "finish it"}
+	if c.o.Repair { // under what locks that takes
+		f.Err = c.carryOut()
+		f.Mended = f.Err == nil
+	}
+	c.tell(f)
+}
+
+// carryOut has the library finish the renaming of folders: whoever lists them does.
+func (c *checker) carryOut() error {
+	s, err := maildir.Open(c.path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, err = s.List(); err != nil {
+		return err
+	}
+	if _, err := c.root.stat(planName); err == nil {
+		return maildir.ErrLocked
+	}
+	return nil
 }
 
 // subscriptions looks whether there is a folder for each subscription; there need not be (RFC 9051 §6.3.9).

@@ -63,6 +63,15 @@ func (o *Office) Forget(u *User) error {
 	return err
 }
 
+// Away tells why a user's Maildir should be there: there has been one. It returns nil
+// for a user who never had any.
+func (o *Office) Away(u *User) error {
+	if o.remembers(u.Maildir) {
+		return o.away(u.Maildir)
+	}
+	return nil
+}
+
 // away is the error for a mailbox that was there before.
 func (o *Office) away(path string) error {
 	return &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("was here before; is its disk mounted? (if it is gone for good, remove %s): %w",
