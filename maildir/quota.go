@@ -50,7 +50,8 @@ type quota struct {
 
 	mu     sync.Mutex
 	limits Limits
-	set    bool // limits were set; otherwise those in maildirsize count
+	set    bool // limits were set; otherwise those in maildirsize are all there is
+	fresh  bool // and maildirsize does not have them yet
 	absent bool // there was no maildirsize when we last looked
 }
 
@@ -94,17 +95,40 @@ func (q *quota) known() (l Limits, set, none bool) {
 	return q.limits, q.set, q.absent && !q.set
 }
 
-// SetQuota sets the limits of the Maildir for this process; maildirsize will have them as soon as somebody counts. Without
-// it those that are found there are in force, and where there is no such file, nobody counts.
+// SetQuota sets the limits of the Maildir: whoever counts next writes them into maildirsize. What somebody else writes
+// there later, who has been told other limits, is in force for us too. Without a call it is what is found there, and
+// where there is no such file, nobody counts.
 func (s *Store) SetQuota(l Limits) {
 	root, err := s.dir()
 	if err != nil {
 		return
 	}
 	defer root.close()
-	root.quota.mu.Lock()
-	defer root.quota.mu.Unlock()
-	root.quota.limits, root.quota.set = l, true
+	q := root.quota
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limits, q.set, q.fresh = l, true, true
+}
+
+// wants tells whether a file has other limits than it should; it is asked before they are believed.
+func (q *quota) wants(now Limits) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fresh && q.limits == now {
+		q.fresh = false
+	}
+	return q.fresh
+}
+
+// choose gives the limits for a file that is written anew: those of its first line, unless there are newer ones, or none.
+func (q *quota) choose(first string) Limits {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l, ok := parseLimits(first)
+	if q.fresh || q.set && !ok {
+		return q.limits
+	}
+	return l
 }
 
 // Quota gives what the Maildir holds and may hold: nothing and no limits where nobody counts.
@@ -179,7 +203,7 @@ func parseSizes(data string) (f sizeFile, err error) {
 	if !ok {
 		return f, errSizeFile
 	}
-	f.usage.Limits = parseLimits(first)
+	f.usage.Limits, _ = parseLimits(first)
 	if err := f.add(rest); err != nil {
 		return f, err
 	}
@@ -232,8 +256,8 @@ func sizeNumber(s string) (n int64, rest string, ok bool) {
 const maxSize = 1 << 60
 
 // parseLimits reads the first line: numbers with S (octets) or C (messages) behind them, and commas between. What it
-// does not know is no limit.
-func parseLimits(line string) (l Limits) {
+// does not know is no limit; false when it knows nothing of it.
+func parseLimits(line string) (l Limits, ok bool) {
 	for field := range strings.SplitSeq(strings.TrimSpace(line), ",") {
 		n, k := number(field)
 		if k == 0 || k != len(field)-1 || n > maxSize {
@@ -241,12 +265,12 @@ func parseLimits(line string) (l Limits) {
 		}
 		switch field[k] {
 		case 'S':
-			l.Octets = int64(n)
+			l.Octets, ok = int64(n), true
 		case 'C':
-			l.Messages = int64(n)
+			l.Messages, ok = int64(n), true
 		}
 	}
-	return l
+	return l, ok
 }
 
 // String writes the file with all its lines summed up.
@@ -278,7 +302,7 @@ func (p *place) tally() (*tally, error) {
 	}
 	stale := false
 	for range 10 {
-		limits, set, none := p.quota.known()
+		_, set, none := p.quota.known()
 		if none {
 			return nil, nil
 		}
@@ -293,7 +317,7 @@ func (p *place) tally() (*tally, error) {
 			continue
 		}
 		switch {
-		case err == nil && set && t.usage.Limits != limits:
+		case err == nil && p.quota.wants(t.usage.Limits):
 		case err == nil && t.usage.room(0, 0) != nil && t.worn() && !stale:
 			stale = true // once is enough, whatever the clock of the file system says
 		case err == nil:
@@ -323,7 +347,7 @@ func (p *place) openSizes() (*tally, error) {
 	t := &tally{place: p, fd: fd}
 	var st unix.Stat_t
 	err = fstat(fd, &st)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1) { // root would write into what somebody has linked here
 		err = errSizeFile
 	}
 	if err == nil {
@@ -521,14 +545,11 @@ func (p *place) recount() error {
 			return nil
 		}
 	}
-	limits, set, _ := p.quota.known()
-	if !set {
-		if data, _, err := p.readFile(sizeName, 0, 1<<20); err == nil {
-			first, _, _ := strings.Cut(string(data), "\n")
-			limits = parseLimits(first)
-		}
+	first := ""
+	if data, _, err := p.readFile(sizeName, 0, 1<<20); err == nil {
+		first, _, _ = strings.Cut(string(data), "\n")
 	}
-	u := Usage{Limits: limits}
+	u := Usage{Limits: p.quota.choose(first)}
 	if err := p.countAll(&u); err != nil {
 		return fmt.Errorf("count messages: %w", err)
 	}

@@ -285,6 +285,19 @@ func TestQuotaForeign(t *testing.T) {
 	if got := get(t, s, sizeName); got != "7C\n0 0\n" {
 		t.Errorf("%q", got)
 	}
+	// What somebody else, who has been told later, has written goes before what we set once.
+	write("9C\n0 0\n")
+	if u := audit(t, s); u.Limits.Messages != 9 {
+		t.Error(u)
+	}
+	write("x\n0 0") // but damage does not
+	if u := audit(t, s); u.Limits.Messages != 7 {
+		t.Error(u)
+	}
+	os.Remove(file)
+	if u := audit(t, s); u.Limits.Messages != 7 {
+		t.Error(u)
+	}
 	s.SetQuota(Limits{})
 	audit(t, s)
 	if got := get(t, s, sizeName); got != "0S\n0 0\n" {
@@ -302,6 +315,12 @@ func TestQuotaDamaged(t *testing.T) {
 		func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte{'\n'}, 3<<20), 0o600) },
 		func(path string) error { return os.Symlink("/etc/passwd", path) },
 		func(path string) error { return os.Symlink("nothing", path) },
+		func(path string) error {
+			if err := os.WriteFile(path+".other", []byte("50C\n0 0\n"), 0o600); err != nil {
+				return err
+			}
+			return os.Link(path+".other", path)
+		},
 		func(path string) error { return unix.Mkfifo(path, 0o600) },
 	} {
 		s := newStore(t)
