@@ -122,6 +122,11 @@ func (p *place) subdir(name string, perm uint32) error {
 	return fchmod(fd, perm)
 }
 
+// readOnly tells whether we may not change what is in the Maildir.
+func (p *place) readOnly() bool {
+	return unix.Faccessat(p.fd, "cur", unix.W_OK, unix.AT_EACCESS) != nil
+}
+
 func (p *place) hold() *place {
 	p.users.Add(1)
 	return p

@@ -45,6 +45,7 @@ type Folder struct {
 	new, cur dirView
 	inNew    int // messages in new, at the last look
 	doubt    map[uint32]doubt
+	beyond   map[string][]string // keywords from Courier for which there was no letter, by base names
 	sizes    map[uint32]counted
 
 	changed bool       // state has other messages than lines, or unlike them all
@@ -106,7 +107,7 @@ func (f *Folder) RecentCount(s *State) (n int) {
 func (f *Folder) Writable() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.dir != nil && unix.Faccessat(f.dir.fd, "cur", unix.W_OK, unix.AT_EACCESS) == nil
+	return f.dir != nil && !f.dir.readOnly()
 }
 
 // Close frees the folder. Files that were opened from it stay open.

@@ -81,7 +81,11 @@ func (s *Store) Subscriptions() ([]string, error) {
 func readSubscriptions(root *place) ([]string, error) {
 	data, _, err := root.readFile(subscriptionsName, 0, 16<<20)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		data, _, err = root.readFile(courierSubscribed, 0, 16<<20)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return parseCourierSubscriptions(string(data)), err
 	}
 	if err != nil {
 		return nil, err

@@ -93,6 +93,9 @@ func (f *Folder) Sync(o SyncOptions) (*State, error) {
 	if err := f.look(o.Claim); err != nil {
 		return nil, fmt.Errorf("sync folder %q: %w", f.name, err)
 	}
+	if len(f.beyond) > 0 {
+		f.addBeyond()
+	}
 	return f.picture(), nil
 }
 
@@ -230,8 +233,21 @@ func (f *Folder) lookLocked(p *pass, claim bool) error {
 	return nil
 }
 
-// beginList begins a UID list under a new UIDVALIDITY.
+// beginList begins a UID list under a new UIDVALIDITY, or with what Courier has left.
 func (f *Folder) beginList() error {
+	took, beyond, err := f.dir.takeCourier(f.root)
+	if err != nil {
+		return err
+	}
+	if took {
+		f.beyond = beyond
+		if err = f.readList(); err == nil {
+			err = f.readKeywords()
+		}
+		if err != nil || f.head.validity != 0 {
+			return err
+		}
+	}
 	v, err := nextValidity(f.root)
 	if err != nil {
 		return err

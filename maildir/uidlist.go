@@ -15,7 +15,6 @@ import (
 const (
 	listName     = "dovecot-uidlist"
 	listTmp      = "dovecot-uidlist.tmp"
-	courierList  = "courierimapuiddb"
 	maxListSize  = 1 << 30
 	maxUID       = math.MaxUint32 - 1
 	recentChange = time.Minute // a list changed so lately may not be on disk yet
@@ -269,15 +268,14 @@ func (f *Folder) listMissing() error {
 		f.list = stamp{}
 		return nil
 	}
-	data, _, err := f.dir.readFile(courierList, 0, maxListSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if !f.dir.readOnly() {
+		return nil // lookLocked takes over what Courier has left
 	}
-	if err != nil {
-		return err
+	text, err := f.dir.courierLines(func() (uint32, error) { return 0, unix.EROFS })
+	if err == nil && text != "" {
+		f.takeList(text, false)
+		f.rewrite = true
 	}
-	f.takeList(string(data), false)
-	f.rewrite = true
 	return nil
 }
 
