@@ -1,18 +1,9 @@
 package maildir
 
-import (
-	"errors"
-	"fmt"
-	"io/fs"
+import "io/fs"
 
-	"golang.org/x/sys/unix"
-)
-
-// Names of files of ours in a folder.
-const (
-	JournalName = journalName
-	CacheName   = cacheName
-)
+// JournalName is the name of the journal in a folder.
+const JournalName = journalName
 
 // A JournalView is what the journal of a folder says, for those who compare it with the folder (maildircheck(8)).
 type JournalView struct {
@@ -131,92 +122,4 @@ func (v *JournalView) compare(p *place, seen *views) error {
 		v.Files = v.Files && now == d.stamp && d.own.IsZero() && d.settled(d.read)
 	}
 	return nil
-}
-
-// SurveyCache reads the cache of the folder whose directory is open as fd from its beginning to its end. It calls each
-// for the entries of messages that have this UID and base name, the last one of a message last, and tells
-// how many octets are no whole records. errors.Is(err, fs.ErrNotExist): there is no cache. Every other
-// error says that it is none of this folder.
-func SurveyCache(fd int, validity uint32, bases map[uint32]string, each func(uid uint32, e *Entry)) (rest int64, err error) {
-	file, err := openat(fd, cacheName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(file)
-	var st unix.Stat_t
-	if err := fstat(file, &st); err != nil {
-		return 0, err
-	}
-	var head [cacheHead]byte
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return 0, fmt.Errorf("%w: it is no file", errNoCache)
-	}
-	if n, err := preadAll(file, head[:], 0); err != nil || n < cacheHead {
-		return 0, errors.Join(fmt.Errorf("%w: it is cut off in its head", errNoCache), err)
-	}
-	id, _, ok := parseCacheHead(head[:])
-	switch {
-	case !ok:
-		return 0, fmt.Errorf("%w: its head is damaged, or of another version", errNoCache)
-	case id.validity != validity:
-		return 0, fmt.Errorf("%w: it is of UIDVALIDITY %d", errNoCache, id.validity)
-	}
-	c := survey{id: id, fd: file, size: st.Size, bases: bases, each: each}
-	return c.run()
-}
-
-// A survey walks over the records of a cache.
-type survey struct {
-	id    identity
-	fd    int
-	size  int64
-	bases map[uint32]string
-	each  func(uid uint32, e *Entry)
-	rest  int64
-}
-
-func (c *survey) run() (int64, error) {
-	buf := make([]byte, 2*maxEntry)
-	var e Entry
-	for at := int64(cacheHead); at < c.size; {
-		n, err := preadAll(c.fd, buf[:min(int64(len(buf)), c.size-at)], at)
-		if err != nil {
-			return c.rest, err
-		}
-		if n == 0 { // cut meanwhile
-			return c.rest, nil
-		}
-		used := 0
-		for used < n {
-			b := buf[used:n]
-			if len(b) < maxEntry && used > 0 && at+int64(n) < c.size {
-				break // read on
-			}
-			r, ok := c.id.parseRec(b)
-			if ok && r.kind != entryRec && r.len() <= c.size-at-int64(used) {
-				used += int(r.len())
-				continue
-			}
-			if ok && r.len() <= int64(len(b)) {
-				base, known := c.bases[r.uid]
-				one := b[:r.len()]
-				switch hash := hashBase(base); {
-				case c.id.sum(one[recHead:]) != r.sum:
-					c.rest += r.len()
-				case known && hash == r.hash && c.id.parseEntry(one, r.uid, hash, &e):
-					c.each(r.uid, &e)
-				}
-				used += int(r.len())
-				continue
-			}
-			skip := len(b)
-			if i := resync(b); i > 0 {
-				skip = i
-			}
-			c.rest += int64(skip)
-			used += skip
-		}
-		at += int64(used)
-	}
-	return c.rest, nil
 }

@@ -29,7 +29,7 @@ func main() {
 	app := &cli.App{
 		Name:                      "maildircheck",
 		Usage:                     "tell what is wrong with Maildirs, and mend it",
-		UsageText:                 "maildircheck [option]... MAILDIR...\nmaildircheck [option]... --post-office DIR\nmaildircheck --dump-journal FOLDER",
+		UsageText:                 "maildircheck [option]... MAILDIR...\nmaildircheck [option]... --post-office DIR\nmaildircheck --dump-journal FOLDER | --dump-cache FOLDER",
 		Version:                   version.String(),
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
@@ -38,6 +38,7 @@ func main() {
 			&cli.BoolFlag{Name: "repair", Usage: "mend what is wrong; without this nothing is written"},
 			&cli.BoolFlag{Name: "quick", Usage: "look at names and control files only, not into the messages"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a finding, and one at the end"},
+			&cli.PathFlag{Name: "dump-cache", Usage: "show the cache of the folder in the directory `FOLDER` as text"},
 			&cli.PathFlag{Name: "dump-journal", Usage: "show the journal of the folder in the directory `FOLDER` as text"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is wrong: no notes, and no sum at the end"},
 		},
@@ -55,11 +56,13 @@ func usage(err error) error {
 
 func run(c *cli.Context) error {
 	paths := c.Args().Slice()
-	if c.IsSet("dump-journal") {
-		if len(paths) > 0 {
-			return usage(errors.New("one folder at a time is shown"))
+	for flag, show := range map[string]func(io.Writer, string) error{"dump-journal": maildir.DumpJournal, "dump-cache": maildir.DumpCache} {
+		if c.IsSet(flag) {
+			if len(paths) > 0 || c.IsSet("dump-journal") && c.IsSet("dump-cache") {
+				return usage(errors.New("one file of one folder is shown at a time"))
+			}
+			return dump(show, c.Path(flag))
 		}
-		return dump(maildir.DumpJournal, c.Path("dump-journal"))
 	}
 	several := len(paths) > 1
 	var away []error
