@@ -59,6 +59,9 @@ func folderDir(root *place, name string) (string, error) {
 	if coded == plain || len(plain) > 255 {
 		return coded, nil
 	}
+	if own, ok := folderName(plain); !ok || own != name {
+		return coded, nil // what lies there under the plain name is another one
+	}
 	var st unix.Stat_t
 	err := statat(root.fd, coded, &st)
 	if errors.Is(err, fs.ErrNotExist) && statat(root.fd, plain, &st) == nil {
@@ -175,8 +178,7 @@ func folderDirs(root *place) (map[string]string, error) {
 			continue
 		}
 		name, ok := folderName(e.Name())
-		var st unix.Stat_t
-		if !ok || statat(root.fd, e.Name()+"/cur", &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if !ok || !directoryAt(root, e.Name()+"/cur") {
 			continue
 		}
 		if _, twice := found[name]; twice && e.Name() != "."+EncodeUTF7(name) {
@@ -185,6 +187,17 @@ func folderDirs(root *place) (map[string]string, error) {
 		found[name] = e.Name()
 	}
 	return found, nil
+}
+
+func directoryAt(root *place, path string) bool {
+	var st unix.Stat_t
+	return statat(root.fd, path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+// isFolder tells whether a directory is a folder, or what somebody has made of one.
+func isFolder(root *place, dir string) bool {
+	var st unix.Stat_t
+	return directoryAt(root, dir) && (directoryAt(root, dir+"/cur") || statat(root.fd, dir+"/"+markerName, &st) == nil)
 }
 
 // move gives a folder another name, durably and never over another one. An error means that it has the old one.
@@ -305,6 +318,9 @@ func (s *Store) deleteFolder(name string) error {
 	dir, err := folderDir(root, name)
 	if err != nil {
 		return err
+	}
+	if !isFolder(root, dir) { // nor is it removed: who knows what it is
+		return fs.ErrNotExist
 	}
 	if err := outlive(root, dir); err != nil {
 		return err
