@@ -1,7 +1,6 @@
 package maildir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -371,18 +370,34 @@ type Renamed struct {
 	From, To string // file names
 }
 
+// printRenamed writes a line for each: UID, directory, both names in quotes.
+func printRenamed(list []Renamed) []byte {
+	var b []byte
+	for _, r := range list {
+		b = fmt.Appendf(b, "%d %s %q %q\n", r.UID, r.Sub, r.From, r.To)
+	}
+	return b
+}
+
+// parseRenamed reads what printRenamed wrote, and passes over what makes no sense.
+func parseRenamed(text string) (list []Renamed) {
+	for line := range strings.Lines(text) {
+		var r Renamed
+		if n, err := fmt.Sscanf(line, "%d %s %q %q\n", &r.UID, &r.Sub, &r.From, &r.To); err != nil || n != 4 {
+			continue
+		}
+		if r.UID > 0 && r.UID <= maxUID && (r.Sub == "new" || r.Sub == "cur") && !strings.ContainsAny(r.From+r.To, "/\x00") && r.From != "" && r.To != "" {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
 // Rebase gives messages that are in the UID list other base names, and puts the list in place that has these. At no time
 // is there a UID in the list without a file: first each message gets its second name, then the list is replaced, then the
 // first names go. Killed between, the file RenamesName tells those who come later which names are too many.
 func (m *Mender) Rebase(list []Renamed, uidList []byte) error {
-	var note bytes.Buffer
-	for _, r := range list {
-		if strings.ContainsAny(r.From+r.To, "\n\t/\x00") {
-			return ErrName
-		}
-		fmt.Fprintf(&note, "%d\t%s\t%s\t%s\n", r.UID, r.Sub, r.From, r.To)
-	}
-	if err := m.dir.replace(RenamesName, renamesTmp, note.Bytes(), nil); err != nil {
+	if err := m.dir.replace(RenamesName, renamesTmp, printRenamed(list), nil); err != nil {
 		return err
 	}
 	var err error
@@ -441,14 +456,9 @@ func (m *Mender) finish() error {
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(data)) {
-		words := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(words) != 4 {
-			continue
-		}
-		uid, _ := parseUID(words[0])
-		lose, keep := string(baseOf([]byte(words[2]))), string(baseOf([]byte(words[3])))
-		if listed[keep] != uid { // the list was not replaced
+	for _, r := range parseRenamed(string(data)) {
+		lose, keep := string(baseOf([]byte(r.From))), string(baseOf([]byte(r.To)))
+		if listed[keep] != r.UID { // the list was not replaced
 			lose, keep = keep, lose
 		}
 		for _, a := range now[lose] {

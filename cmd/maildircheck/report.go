@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"pennypost/cmd/internal/status"
 	"pennypost/maildir/check"
@@ -94,7 +95,7 @@ type jsonObject struct {
 
 func jsonFinding(f check.Finding) jsonObject {
 	o := jsonObject{
-		Severity: f.Severity.String(), Kind: f.Kind, Maildir: f.Maildir, Folder: f.Folder, File: f.File, UID: f.UID, Count: f.Count,
+		Severity: f.Severity.String(), Kind: f.Kind, Maildir: valid(f.Maildir), Folder: valid(f.Folder), File: valid(f.File), UID: f.UID, Count: f.Count,
 		Text: f.Text, Mend: f.Mend, Mended: f.Mended,
 	}
 	if f.Err != nil {
@@ -110,6 +111,14 @@ func (r *report) object(v any) {
 		return
 	}
 	r.printf("%s\n", line)
+}
+
+// valid makes a name that is not UTF-8 such that JSON can hold it.
+func valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return status.Clean(s)
 }
 
 // end prints the sum.

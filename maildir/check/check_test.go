@@ -135,7 +135,7 @@ func TestFind(t *testing.T) {
 		"no quota":  {files: map[string]string{"cur/1.a:2,S": message, "maildirsize": "100S\n27 2\n-10 -1\n"}},
 		"bad quota": {files: map[string]string{"maildirsize": "100S\nx\n"}, want: "warning quota maildirsize 0"},
 		"trash":     {make: func(root string) error { return os.MkdirAll(root+"/..pennypost-1000000000.x/cur", 0o700) }, want: "warning removed-folder ..pennypost-1000000000.x 0"},
-		"renames":   {files: map[string]string{maildir.RenamesName: "1\tcur\ta\tb\n"}, want: "warning rename-unfinished pennypost-renames 0"},
+		"renames":   {files: map[string]string{maildir.RenamesName: "1 cur \"a\" \"b\"\n"}, want: "warning rename-unfinished pennypost-renames 0"},
 		"plan":      {files: map[string]string{planName: "garbage"}, want: "warning rename-unfinished pennypost-rename 0"},
 		"journal":   {files: map[string]string{"pennypost-journal": "garbage"}, want: "error journal pennypost-journal 0"},
 		"cache":     {files: map[string]string{listName: list("1 :a"), "pennypost-cache": "garbage"}, want: "warning cache pennypost-cache 0"},

@@ -183,3 +183,12 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+func FuzzQuota(f *testing.F) {
+	f.Add("100S,2C\n18 1\n-9 -1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if u, why := parseQuota(text); why == "" && (u.octets < 0 || u.messages < 0) {
+			t.Fatal(u)
+		}
+	})
+}
