@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,140 +18,143 @@ type AppendOptions struct {
 }
 
 // Append adds the message that r holds, and gives it its UID. CRLF becomes LF. When it returns nil the message and its
-// UID are on disk; when it does not, nothing of it is left. ErrKeywords when a keyword can get no letter, ErrQuota when
+// UID are on disk; when it does not, nothing of it is left. ErrKeywords when there would be too many keywords, ErrQuota when
 // there is no room for it.
 func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
-	f.mu.Lock()
-	if f.dir == nil {
-		f.mu.Unlock()
-		return 0, fs.ErrClosed
-	}
-	t, err := newTarget(f.dir.hold())
-	if err == nil {
-		t.root = f.root.hold()
-	}
-	f.mu.Unlock()
+	b, err := f.enter()
 	if err != nil {
+		return 0, err
+	}
+	defer b.leave()
+	if uid, err = b.receive(o, r); err != nil {
 		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
 	}
+	f.first(f.UIDValidity(), uid)
+	return uid, nil
+}
+
+func (b *box) receive(o AppendOptions, r io.Reader) (uid uint32, err error) {
+	t, err := newTarget(b.dir.hold())
+	if err != nil {
+		return 0, err
+	}
+	t.root = b.root.hold()
 	defer t.close()
 
 	// The client may be slow: nothing is held while it sends.
 	var file spool
 	if err := file.open(t, o.Limit); err != nil {
-		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
+		return 0, err
 	}
 	defer file.discard()
 	if _, err = io.Copy(&file, r); err == nil {
 		err = file.finish(o.Date)
 	}
-	if err == nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		uid, err = f.append(&file, o)
-	}
 	if err != nil {
-		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
+		return 0, err
 	}
-	return uid, nil
+	uid, path, err := b.enroll(&file, o)
+	if err != nil {
+		return 0, err
+	}
+	// Who sees the message now sees it under its UID: no lock is needed for the rest.
+	if err = b.dir.sync(path[:3]); err != nil {
+		b.dir.unlink(path)
+		t.root.uncount(file.s, 1)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.vanish(uid)
+	}
+	return uid, err
 }
 
-// append gives a finished file its name and UID.
-func (f *Folder) append(file *spool, o AppendOptions) (uid uint32, err error) {
-	lk, err := f.lockToAdd(1)
+// enroll gives a finished file its name and UID.
+func (b *box) enroll(file *spool, o AppendOptions) (uid uint32, path string, err error) {
+	lk, err := b.lockToAdd(1)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	defer func() { lk.release() }()
-	letters, err := f.letters(o.Keywords, true)
+	defer lk.release()
+	defer b.mu.Unlock()
+	labels, err := b.labels(o.Keywords, true)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	dir, text := inNew, ""
-	if o.Flags != 0 || letters != 0 {
-		dir, text = inCur, infoText(o.Flags, letters, "", "")
+	if o.Flags != 0 || labels.letters != 0 {
+		dir, text = inCur, infoText(o.Flags, labels.letters, "", "")
 	}
 	done := func() {}
 	if dir == inCur {
-		done = f.ownChange()
+		done = b.ownChange()
 	}
 	count, err := file.to.root.claim(file.s, 1)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer func() {
 		if err != nil {
 			file.to.root.uncount(file.s, 1)
 		}
 	}()
-	base, err := file.place(file.to.tmp, file.name, f.dir.fd, sub(dir), text)
+	base, err := file.place(file.to.tmp, file.name, b.dir.fd, sub(dir), text)
 	count.close()
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	file.name = ""
+	path = sub(dir) + base + text
 	done()
-	fresh := f.head.next
-	uid = f.addSeen(base, dir, text)
-	if err := f.writeList(fresh); err != nil {
-		f.unadopt(fresh)
-		f.dir.unlink(sub(dir) + base + text)
-		return 0, err
-	}
-	// Who sees the message now sees it under its UID: the lock is not needed for the rest.
-	lk.release()
-	lk = nil
-	if err := f.dir.sync(sub(dir)[:3]); err != nil {
-		f.dir.unlink(sub(dir) + base + text)
-		if i, ok := findUID(f.lines, uid); ok {
-			f.mark(i, gone)
+	fresh := b.head.next
+	b.add(fresh, b.mark(dir, octets(text), joinMore("", nil, labels.more)), uint32(time.Now().Unix()), base)
+	if err = b.writeList(fresh); err == nil {
+		if err = b.commit(lk, len(labels.more) > 0); err != nil {
+			b.commit(nil, false)
+			if len(labels.more) == 0 { // they would stand nowhere else
+				err = nil
+			}
 		}
-		return 0, err
 	}
-	return uid, nil
+	if err != nil {
+		b.unadopt(fresh)
+		b.dir.unlink(path)
+		return 0, "", err
+	}
+	return fresh, path, nil
 }
 
-// lockToAdd takes the lock, for adding n messages: list and keywords are up to date, and there are UIDs enough.
-func (f *Folder) lockToAdd(n int) (*lock, error) {
-	if f.dir == nil {
-		return nil, fs.ErrClosed
-	}
-	lk, err := f.dir.lock()
+// lockToAdd takes the lock and the mutex, for adding n messages: list and keywords are up to date, and there are UIDs enough.
+func (b *box) lockToAdd(n int) (*lock, error) {
+	lk, err := b.dir.lock()
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err = f.stamps(); err == nil {
-		err = f.readList()
-	}
-	if err == nil {
-		err = f.readKeywords()
-	}
-	if err == nil && f.head.validity == 0 {
-		err = f.beginList()
-	}
-	if err == nil && uint64(f.head.next)+uint64(n) > maxUID {
-		err = f.renumber()
-	}
-	if err != nil {
+	b.mu.Lock()
+	if err := b.roomFor(n); err != nil {
+		b.mu.Unlock()
 		lk.release()
 		return nil, err
 	}
 	return lk, nil
 }
 
-// addSeen takes in a file that we have just put there under a name of ours. The list is not written yet.
-func (f *Folder) addSeen(base string, dir byte, text string) uint32 {
-	f.addLine(f.head.next, "", base)
-	m := f.lines[len(f.lines)-1]
-	m.dir, m.info = dir, f.info([]byte(text))
-	f.recent.add(m.UID)
-	m.Flags = m.info.flags
-	f.unseen--
-	if dir == inNew {
-		f.inNew++
+// roomFor makes ready for n further messages.
+func (b *box) roomFor(n int) error {
+	if _, _, err := b.stamps(); err != nil {
+		return err
 	}
-	f.changed = true
-	return m.UID
+	if err := b.refresh(); err != nil {
+		return err
+	}
+	if b.head.validity == 0 {
+		if err := b.beginList(); err != nil {
+			return err
+		}
+	}
+	if uint64(b.head.next)+uint64(n) > maxUID {
+		return b.renumber()
+	}
+	return nil
 }
 
 // A Pair says which UID a message had, and which it has in the other folder.
@@ -179,47 +181,40 @@ func (f *Folder) transfer(msgs []Message, to *Folder, move bool) ([]Pair, error)
 	if move {
 		verb = "move"
 	}
-	unlock, err := lockBoth(f, to)
+	from, err := f.enter()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer from.leave()
+	target, err := to.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer target.leave()
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	t := &transfer{from: f, to: to, move: move}
-	if err := t.run(msgs); err != nil {
-		return t.pairs, fmt.Errorf("%s from folder %q to %q: %w", verb, f.name, to.name, err)
+	t := &transfer{from: from, to: target, move: move}
+	err = t.run(msgs)
+	if move && from != target && len(t.pairs) > 0 {
+		from.record()
 	}
-	return t.pairs, nil
-}
-
-// lockBoth takes the mutexes of two folders, always in the same order.
-func lockBoth(a, b *Folder) (unlock func(), err error) {
-	if a == b {
-		a.mu.Lock()
-		unlock = a.mu.Unlock
-	} else {
-		first, second := a, b
-		if b.serial < a.serial {
-			first, second = b, a
-		}
-		first.mu.Lock()
-		second.mu.Lock()
-		unlock = func() { second.mu.Unlock(); first.mu.Unlock() }
+	validity := to.UIDValidity()
+	for _, p := range t.pairs {
+		to.first(validity, p.To)
 	}
-	if a.dir == nil || b.dir == nil {
-		unlock()
-		return nil, fs.ErrClosed
+	if err != nil {
+		err = fmt.Errorf("%s from folder %q to %q: %w", verb, f.name, to.name, err)
 	}
-	return unlock, nil
+	return t.pairs, err
 }
 
 type transfer struct {
-	from, to *Folder
+	from, to *box
 	move     bool
 	pairs    []Pair
 	made     []string // paths in the target, in the order of pairs
+	more     bool     // some have keywords beyond the letters
 	lk       *lock
 
 	octets, messages int64 // that have come into the target
@@ -253,28 +248,35 @@ func (t *transfer) count(msgs []Message) (done func(), err error) {
 }
 
 // octets sums up what messages will count in a Maildir, where anybody counts.
-func (f *Folder) octets(where *place, msgs []Message) (sum int64, err error) {
+func (b *box) octets(where *place, msgs []Message) (sum int64, err error) {
 	if !where.counts() {
 		return 0, nil
 	}
 	for _, m := range msgs {
 		if s, _ := sizes(m.base); s >= 0 {
 			sum += s
-		} else if st, err := f.stat(m); err == nil {
-			sum += st.Size
-		} else if !errors.Is(err, ErrGone) {
+			continue
+		}
+		var st unix.Stat_t
+		err := b.with(m, func(_ row, path string) error { return statat(b.dir.fd, path, &st) })
+		if err != nil && !errors.Is(err, ErrGone) {
 			return 0, err
 		}
+		sum += st.Size
 	}
 	return sum, nil
 }
 
 func (t *transfer) run(msgs []Message) (err error) {
 	// Only the lock of the target is held: a rename out of the source is seen there as any other program's.
-	if t.lk, err = t.to.lockToAdd(len(msgs)); err != nil {
+	if t.lk, err = t.to.dir.lock(); err != nil {
 		return err
 	}
 	defer func() { t.lk.release() }()
+	defer lockBoth(t.from, t.to)()
+	if err = t.to.roomFor(len(msgs)); err != nil {
+		return err
+	}
 	counted, err := t.count(msgs)
 	if err != nil {
 		return err
@@ -318,22 +320,42 @@ func (t *transfer) run(msgs []Message) (err error) {
 	if serr != nil && !t.move {
 		return t.undo(fresh, serr)
 	}
+	if cerr := t.to.commit(t.lk, t.more); cerr != nil {
+		t.to.commit(nil, false)
+		if t.more && serr == nil {
+			serr = cerr
+		}
+	}
 	if err == nil {
 		err = serr
 	}
 	return err
 }
 
+// record writes what was changed without the lock to the journal.
+func (b *box) record() {
+	lk, err := b.dir.lock()
+	if err != nil {
+		return // it is written with the next change
+	}
+	defer lk.release()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refresh() == nil && b.commit(lk, false) != nil {
+		b.commit(nil, false)
+	}
+}
+
 // one brings one message over.
 func (t *transfer) one(m Message) error {
-	return t.from.with(m, func(i int, path string) error {
-		now := t.from.lines[i]
-		letters, err := t.to.letters(now.info.keywords, true)
+	return t.from.with(m, func(r row, path string) error {
+		now := t.from.info(r.mark)
+		labels, err := t.to.labels(now.keywords, true)
 		if err != nil {
 			return err
 		}
-		text := infoText(now.info.flags, letters, now.info.other, now.info.extra)
-		base, err := t.name(*now, path)
+		text := infoText(now.flags, labels.letters, now.other, now.extra)
+		base, err := t.name(m, path)
 		if err != nil {
 			return err
 		}
@@ -345,18 +367,22 @@ func (t *transfer) one(m Message) error {
 		}
 		switch err {
 		case unix.EXDEV, unix.EMLINK, unix.EPERM, unix.ENOTSUP:
-			if err = t.byCopy(m, name); err == nil && t.move {
-				err = t.from.dir.unlink(t.from.lines[i].path())
+			if err = t.byCopy(path, name); err == nil && t.move {
+				err = t.from.dir.unlink(path)
 			}
 		}
 		if err != nil {
 			return err
 		}
+		email := t.from.ids.of(r.uid, r.base)
 		if t.move {
-			t.from.mark(i, gone)
+			t.from.vanish(r.uid)
 		}
-		uid := t.to.addSeen(base, inCur, text)
-		t.pairs = append(t.pairs, Pair{now.UID, uid})
+		uid := t.to.head.next
+		t.to.add(uid, t.to.mark(inCur, octets(text), joinMore("", nil, labels.more)), uint32(time.Now().Unix()), base)
+		t.to.log.ids = append(t.to.log.ids, ident{uid, email})
+		t.more = t.more || len(labels.more) > 0
+		t.pairs = append(t.pairs, Pair{r.uid, uid})
 		t.made = append(t.made, name)
 		s, _ := sizes(base)
 		t.octets, t.messages = t.octets+s, t.messages+1
@@ -375,16 +401,22 @@ func (t *transfer) name(m Message, path string) (string, error) {
 	if !ok {
 		if w := t.from.namedSize(m, st.Size); w >= 0 {
 			c = counted{st.Size, w, lackingByName(m.base)}
-		} else if c, err = t.from.measure(m); err != nil {
-			return "", err
+		} else {
+			file, err := t.from.dir.openMessage(path)
+			if err == nil {
+				c, err = t.from.dir.measure(file, m)
+			}
+			if err != nil {
+				return "", err
+			}
 		}
 	}
 	return sized(uniqueName(), c.stored, c.octets, c.lacks), nil
 }
 
 // byCopy copies where there can be no link.
-func (t *transfer) byCopy(m Message, name string) error {
-	file, err := t.from.open(m)
+func (t *transfer) byCopy(path, name string) error {
+	file, err := t.from.dir.openMessage(path)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package maildir
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,83 +17,100 @@ type Change struct {
 }
 
 // Store changes the flags of messages: each by one rename, so that nobody sees half a change and none of two changes at
-// once is lost. A message that is gone is passed over. ErrKeywords when a keyword can get no letter; then no
+// once is lost. A message that is gone is passed over. ErrKeywords when there would be too many keywords; then no
 // message was changed. After another error some may be changed; Sync tells. refused are the UIDs of those that
 // UnchangedSince has kept from being changed.
 //
 // Like every server's, the change survives us at once, and a power cut after a few seconds.
 func (f *Folder) Store(msgs []Message, c Change) (refused []uint32, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir == nil {
-		return nil, fs.ErrClosed
+	b, err := f.enter()
+	if err != nil {
+		return nil, err
 	}
+	defer b.leave()
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	if refused, err = f.change(msgs, c); err != nil {
+	if refused, err = b.change(msgs, c); err != nil {
 		err = fmt.Errorf("change flags in folder %q: %w", f.name, err)
 	}
 	return refused, err
 }
 
-func (f *Folder) change(msgs []Message, c Change) (refused []uint32, err error) {
-	lk, err := f.lockAnyway()
+func (b *box) change(msgs []Message, c Change) (refused []uint32, err error) {
+	lk, err := b.lockAnyway()
 	if err != nil {
 		return nil, err
 	}
 	defer lk.release()
-	if err := f.readKeywords(); err != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.refresh(); err != nil {
 		return nil, err
 	}
-	add, err := f.letters(c.AddKeywords, true)
+	add, err := b.labels(c.AddKeywords, true)
 	if err != nil {
 		return nil, err
 	}
-	remove, err := f.letters(c.RemoveKeywords, false)
+	remove, err := b.labels(c.RemoveKeywords, false)
 	if err != nil {
 		return nil, err
 	}
-	defer f.ownChange()()
+	done := b.ownChange()
 	var trouble error
 	for _, m := range msgs {
 		lk.touch()
-		err := f.with(m, func(i int, path string) error {
-			now := f.lines[i]
-			if c.UnchangedSince > 0 && now.ModSeq > c.UnchangedSince {
-				refused = append(refused, now.UID)
+		err := b.with(m, func(r row, path string) error {
+			if c.UnchangedSince > 0 && r.modseq > c.UnchangedSince {
+				refused = append(refused, r.uid)
 				return nil
 			}
-			flags, letters := now.info.flags&^c.Remove|c.Add, now.info.letters&^remove|add
+			now := b.info(r.mark)
+			flags, letters, more := now.flags&^c.Remove|c.Add, now.letters&^remove.letters|add.letters, ""
 			if c.Replace {
-				flags, letters = c.Add, add
+				flags, letters, more = c.Add, add.letters, joinMore("", nil, add.more)
+			} else {
+				more = joinMore(now.more, remove.more, add.more)
 			}
-			if flags == now.info.flags && letters == now.info.letters {
+			if flags == now.flags && letters == now.letters && more == now.more {
 				return nil
 			}
-			text := infoText(flags, letters, now.info.other, now.info.extra)
-			if err := renameNew(f.dir.fd, path, f.dir.fd, "cur/"+now.base+text); err != nil {
-				return err
+			text, dir := now.text, now.dir
+			if flags != now.flags || letters != now.letters {
+				text, dir = infoText(flags, letters, now.other, now.extra), inCur
+				if err := renameNew(b.dir.fd, path, b.dir.fd, "cur/"+r.base+text); err != nil {
+					return err
+				}
+			} else if !b.there(path) {
+				return unix.ENOENT
 			}
-			if now.dir == inNew {
-				f.inNew--
-			}
-			f.seenAt(i, inCur, f.info([]byte(text)))
+			b.put(r.uid, b.mark(dir, octets(text), more))
 			return nil
 		})
 		if errors.Is(err, unix.ENAMETOOLONG) { // somebody's name leaves no room: that harms no other message
 			trouble = err
 		} else if err != nil && !errors.Is(err, ErrGone) {
-			return refused, err
+			trouble = err
+			break
+		}
+	}
+	done()
+	if err := b.commit(lk, false); err != nil {
+		b.commit(nil, false)
+		if len(add.more)+len(remove.more) > 0 || c.Replace && trouble == nil && b.moreUsed() {
+			trouble = errors.Join(trouble, err) // they stand nowhere else
 		}
 	}
 	return refused, trouble
 }
 
+// moreUsed tells whether there are keywords beyond the letters.
+func (b *box) moreUsed() bool { return len(b.more) > 0 }
+
 // lockAnyway takes the lock; when there is no room for it, it goes on without: to change flags and to
 // remove mail has to work on a full disk. The lock may be nil.
-func (f *Folder) lockAnyway() (*lock, error) {
-	lk, err := f.dir.lock()
+func (b *box) lockAnyway() (*lock, error) {
+	lk, err := b.dir.lock()
 	if err != nil && noRoom(err) {
 		return nil, nil
 	}
@@ -103,57 +119,66 @@ func (f *Folder) lockAnyway() (*lock, error) {
 
 // Expunge removes messages. One that is gone already is no error. It returns when the removal is on disk.
 func (f *Folder) Expunge(msgs []Message) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir == nil {
-		return fs.ErrClosed
+	b, err := f.enter()
+	if err != nil {
+		return err
 	}
+	defer b.leave()
 	if len(msgs) == 0 {
 		return nil
 	}
-	if err := f.expunge(msgs); err != nil {
+	if err := b.expunge(msgs); err != nil {
 		return fmt.Errorf("expunge in folder %q: %w", f.name, err)
 	}
 	return nil
 }
 
-func (f *Folder) expunge(msgs []Message) error {
-	lk, err := f.lockAnyway()
+func (b *box) expunge(msgs []Message) error {
+	lk, err := b.lockAnyway()
 	if err != nil {
 		return err
 	}
 	defer lk.release()
-	count := f.root.leaving()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.refresh(); err != nil {
+		return err
+	}
+	count := b.root.leaving()
 	defer count.close()
 	octets, messages := int64(0), int64(0)
 	touched := [gone]bool{}
-	err = func() error {
-		defer f.ownChange()()
-		for _, m := range msgs {
-			lk.touch()
-			err := f.with(m, func(i int, path string) error {
-				n := int64(0)
-				if count != nil {
-					n, _ = f.dir.octets(path, m.base)
-				}
-				if err := f.dir.unlink(path); err != nil {
-					return err
-				}
-				octets, messages = octets+n, messages+1
-				touched[f.lines[i].dir] = true
-				f.mark(i, gone)
-				return nil
-			})
-			if err != nil && !errors.Is(err, ErrGone) {
+	done := b.ownChange()
+	for _, m := range msgs {
+		lk.touch()
+		err = b.with(m, func(r row, path string) error {
+			n := int64(0)
+			if count != nil {
+				n, _ = b.dir.octets(path, m.base)
+			}
+			if err := b.dir.unlink(path); err != nil {
 				return err
 			}
+			octets, messages = octets+n, messages+1
+			touched[b.info(r.mark).dir] = true
+			b.vanish(r.uid)
+			return nil
+		})
+		if errors.Is(err, ErrGone) {
+			err = nil
 		}
-		return nil
-	}()
+		if err != nil {
+			break
+		}
+	}
+	done()
 	count.note(-octets, -messages)
+	if b.commit(lk, false) != nil {
+		b.commit(nil, false)
+	}
 	for dir, yes := range touched {
 		if yes {
-			if serr := f.dir.sync(sub(byte(dir))[:3]); err == nil {
+			if serr := b.dir.sync(sub(byte(dir))[:3]); err == nil {
 				err = serr
 			}
 		}
@@ -163,13 +188,15 @@ func (f *Folder) expunge(msgs []Message) error {
 
 // twins deals with base names that stand for two different files at once: somebody copied one under its own name. The
 // later sighting becomes a message of its own under a new name.
-func (f *Folder) twins(p *pass) {
+func (b *box) twins(p *pass) {
 	for _, s := range p.moved {
-		if p.seen[s.line] < 2 {
+		if p.count(s.uid) < 2 {
 			continue
 		}
-		if twin, ok := f.twin(f.lines[s.line], s); ok {
-			p.unknown = append(p.unknown, twin)
+		if r, ok := b.rows.get(s.uid); ok {
+			if twin, ok := b.twin(b.path(r), s); ok {
+				p.unknown = append(p.unknown, twin)
+			}
 		}
 	}
 }
@@ -177,27 +204,27 @@ func (f *Folder) twins(p *pass) {
 // linkedLong is how long after its last change a file with two names is let alone.
 var linkedLong = 30 * time.Second
 
-// twin gives the file at s a new name when it is not the one that its base name stands for.
-func (f *Folder) twin(m *Message, s sighting) (sighting, bool) {
-	path := sub(s.dir) + s.base + s.info.text
-	var a, b unix.Stat_t
-	if path == m.path() || statat(f.dir.fd, path, &b) != nil || statat(f.dir.fd, m.path(), &a) != nil {
+// twin gives the file at s a new name when it is not the one that its base name stands for, which lies at place.
+func (b *box) twin(place string, s sighting) (sighting, bool) {
+	path := b.pathOf(s)
+	var x, y unix.Stat_t
+	if path == place || statat(b.dir.fd, path, &y) != nil || statat(b.dir.fd, place, &x) != nil {
 		return s, false
 	}
-	if a.Ino == b.Ino {
+	if x.Ino == y.Ino {
 		// On its way from one name to the other, by link and unlink; but not for so long. Whoever wanted to remove
 		// the other name was killed, or somebody has renamed it under his hands.
-		if time.Since(time.Unix(int64(b.Ctim.Sec), int64(b.Ctim.Nsec))) > linkedLong {
-			f.dir.unlink(path)
+		if time.Since(time.Unix(int64(y.Ctim.Sec), int64(y.Ctim.Nsec))) > linkedLong {
+			b.dir.unlink(path)
 		}
 		return s, false
 	}
-	clean := uniqueName()
-	if w := sizeByName(s.base, b.Size); w >= 0 {
-		clean = sized(clean, b.Size, w, lackingByName(s.base))
+	clean, in := uniqueName(), b.info(s.mark)
+	if w := sizeByName(s.base, y.Size); w >= 0 {
+		clean = sized(clean, y.Size, w, lackingByName(s.base))
 	}
-	if renameNew(f.dir.fd, path, f.dir.fd, sub(s.dir)+clean+s.info.text) != nil {
+	if renameNew(b.dir.fd, path, b.dir.fd, in.path(clean)) != nil {
 		return s, false
 	}
-	return sighting{-1, s.dir, clean, s.info}, true
+	return sighting{0, b.mark(in.dir, octets(in.text), ""), clean}, true
 }

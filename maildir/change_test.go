@@ -75,7 +75,7 @@ func TestKeywords(t *testing.T) {
 		t.Fatal(err)
 	}
 	var more []string
-	for i := range 24 { // "z" has no name, but is in use
+	for i := range 24 + maxMore { // "z" has no name, but is in use
 		more = append(more, fmt.Sprint("k", i))
 	}
 	_, err = f.Store(st.List(), Change{AddKeywords: more})
@@ -96,8 +96,28 @@ func TestKeywords(t *testing.T) {
 	if m := st.At(0); len(m.Keywords()) != 26 || !m.HasKeyword("K22") || len(st.Keywords) != 25 {
 		t.Error(m.Keywords(), st.Keywords)
 	}
+	// There are no letters left; the journal has room.
+	name := st.At(0).info.text
+	if _, err := f.Store(st.List(), Change{AddKeywords: []string{"over", "K23", "Over"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Store(st.List(), Change{RemoveKeywords: []string{"OVER", "k0"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*Folder{f, alone(t, s, "INBOX")} {
+		st = look(t, f, false)
+		if m := st.At(0); len(m.Keywords()) != 26 || !m.HasKeyword("k23") || m.HasKeyword("over") || len(st.Keywords) != 27 {
+			t.Error(m.Keywords(), st.Keywords)
+		}
+	}
+	if _, err := f.Store(st.List(), Change{AddKeywords: []string{"k0"}, RemoveKeywords: []string{"k23"}}); err != nil {
+		t.Fatal(err)
+	}
+	if st = look(t, f, false); st.At(0).info.text != name || len(st.At(0).Keywords()) != 26 {
+		t.Error(st.At(0).info.text, st.At(0).Keywords())
+	}
 	// Another session learns the names; when a letter gets its name later, the message's picture changes.
-	g := open(t, s, "INBOX")
+	g := alone(t, s, "INBOX")
 	other := look(t, g, false)
 	put(t, s, keywordsName, get(t, s, keywordsName)+"25 Late\n")
 	now := look(t, g, false)
@@ -232,7 +252,7 @@ func TestOwnRenames(t *testing.T) {
 	os.Chtimes(filepath.Join(s.Path(), "new"), old, old)
 	f := open(t, s, "INBOX")
 	st := look(t, f, true)
-	begun := f.cur.read
+	begun := f.box.cur.read
 	for i := range 10 {
 		if _, err := f.Store(st.List()[i:i+1], Change{Add: Seen}); err != nil {
 			t.Fatal(err)
@@ -242,12 +262,12 @@ func TestOwnRenames(t *testing.T) {
 			t.Error(i)
 		}
 	}
-	if f.cur.read != begun {
+	if f.box.cur.read != begun {
 		t.Error("cur was read again")
 	}
 	// Hidden behind our own change, as if it had come between two of our system calls.
 	os.Rename(filepath.Join(s.Path(), "cur/15.a:2,"), filepath.Join(s.Path(), "cur/15.a:2,F"))
-	f.cur.stamp, _ = f.dir.stamp("cur")
+	f.box.cur.stamp, _ = f.box.dir.stamp("cur")
 	if look(t, f, true).At(15).Flags != 0 {
 		t.Error("the test is wrong")
 	}

@@ -117,19 +117,8 @@ func (c *chaos) deliverer(r *rand.Rand) {
 }
 
 // session follows one folder through our library, changes it, and checks all it sees.
-func (c *chaos) session(r *rand.Rand, name string, other string) {
-	f, err := c.s.OpenFolder(name)
-	if err != nil {
-		c.t.Error(err)
-		return
-	}
-	defer f.Close()
-	to, err := c.s.OpenFolder(other)
-	if err != nil {
-		c.t.Error(err)
-		return
-	}
-	defer to.Close()
+func (c *chaos) session(r *rand.Rand, open func(testing.TB, *Store, string) *Folder, name string, other string) {
+	f, to := open(c.t, c.s, name), open(c.t, c.s, other)
 	known, last := map[uint32]Message{}, (*State)(nil)
 	gone := map[uint32]bool{}
 	for !c.stop.Load() {
@@ -266,15 +255,19 @@ func runChaos(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, i))
+		how := open // some share what they know, others are like processes of their own
+		if i%2 == 0 {
+			how = alone
+		}
 		switch {
 		case i < 2:
 			wg.Go(func() { c.mua(r) })
 		case i < 4:
 			wg.Go(func() { c.deliverer(r) })
 		case i < 7:
-			wg.Go(func() { c.session(r, "INBOX", "Box") })
+			wg.Go(func() { c.session(r, how, "INBOX", "Box") })
 		default:
-			wg.Go(func() { c.session(r, "Box", "INBOX") })
+			wg.Go(func() { c.session(r, how, "Box", "INBOX") })
 		}
 	}
 	time.Sleep(*chaosTime)
@@ -295,7 +288,7 @@ func runChaos(t *testing.T) {
 				on[base] = true
 			}
 		}
-		f, g := open(t, s, name), open(t, s, name)
+		f, g := open(t, s, name), alone(t, s, name)
 		st := look(t, f, true)
 		for _, m := range st.All() {
 			if !on[m.Key()] {

@@ -94,19 +94,14 @@ func (p *place) plain(file *os.File, base string) (*os.File, error) {
 	return how.unpack(file, octets, p)
 }
 
-// measure counts the octets of a message whose file is not as long as its name says.
-func (f *Folder) measure(m Message) (counted, error) {
-	file, err := f.open(m)
-	if err != nil {
-		return counted{}, err
-	}
+// measure counts the octets of a message whose file is not as long as its name says. It closes the file.
+func (p *place) measure(file *os.File, m Message) (c counted, err error) {
 	if c, ok := packedSizes(file, m.base); ok {
 		file.Close()
 		return c, nil
 	}
-	if file, err = f.dir.plain(file, m.base); err == nil {
+	if file, err = p.plain(file, m.base); err == nil {
 		defer file.Close()
-		var c counted
 		if c, err = countCRLF(file); err == nil {
 			return c, nil
 		}

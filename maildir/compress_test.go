@@ -129,7 +129,7 @@ func TestPackedWithDovecot(t *testing.T) {
 		if got := read(t, f, st.At(0)); got != strings.ReplaceAll(text, "\r\n", "\n") {
 			t.Errorf("%s: %d octets", kind, len(got))
 		}
-		if file, err := f.open(st.At(0)); err != nil {
+		if file, err := f.box.open(st.At(0)); err != nil {
 			t.Error(err)
 		} else if how, _, err := packed(file, st.At(0).Key()); how == nil {
 			t.Errorf("%s: not packed, %v", kind, err)

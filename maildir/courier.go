@@ -307,17 +307,23 @@ func (p *place) nameKeywords(names []string, of map[string][]string) (beyond map
 	return beyond, nil
 }
 
-// addBeyond gives messages the keywords from Courier that have no letter.
-func (f *Folder) addBeyond() {
-	all := f.beyond
-	f.beyond = nil
-	for _, m := range f.picture().All() {
-		if names := all[m.base]; len(names) > 0 {
-			if _, err := f.change([]Message{m}, Change{AddKeywords: names}); err != nil {
-				slog.Warn("keywords from Courier are left out", "folder", f.name, "keywords", names, "err", err)
-			}
+// addBeyond gives messages the keywords from Courier that have no letter, under the lock.
+func (b *box) addBeyond() {
+	for base, names := range b.beyond {
+		k, i, ok := b.lookup(base)
+		if !ok {
+			continue
 		}
+		labels, err := b.labels(names, true)
+		if err != nil {
+			slog.Warn("keywords from Courier are left out", "folder", b.journal.folder, "keywords", names, "err", err)
+			continue
+		}
+		bl := b.rows.blocks[k]
+		in := b.info(bl.mark[i])
+		b.put(bl.uid[i], b.mark(in.dir, octets(in.text), joinMore(in.more, nil, labels.more)))
 	}
+	b.beyond = nil
 }
 
 // parseCourierSubscriptions reads courierimapsubscribed: a name a line, below INBOX, in UTF-8 or (before Courier 5) in

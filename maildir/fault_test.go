@@ -61,7 +61,7 @@ func TestSyncFails(t *testing.T) {
 			}
 		}
 		f := open(t, s, "INBOX")
-		other := open(t, s, "INBOX") // as another process would
+		other := alone(t, s, "INBOX") // as another process would
 		acked := 0
 		for i := range 4 {
 			if d, err := s.Deliver(DeliverOptions{}); err == nil {
@@ -85,7 +85,7 @@ func TestSyncFails(t *testing.T) {
 		total := n
 		syncFault = nil
 
-		for _, f := range []*Folder{other, open(t, s, "INBOX")} {
+		for _, f := range []*Folder{other, open(t, s, "INBOX"), alone(t, s, "INBOX")} {
 			if st := look(t, f, false); st.Len() != acked {
 				t.Errorf("sync %d: %d messages, %d acknowledged", fail, st.Len(), acked)
 			}

@@ -8,53 +8,22 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Folder is one mailbox as one session sees it. It is safe for concurrent use.
+// A Folder is one mailbox as one session sees it. It is safe for concurrent use. All Folders of a process on one
+// directory share what is known of it.
 type Folder struct {
-	name   string
-	serial uint64 // orders folders
+	name string
 
-	mu   sync.Mutex
-	dir  *place // nil once closed
-	root *place // where UIDVALIDITY is given out
-
-	// The UID list, and what we know of each line's message.
-	head      listHead
-	lines     []*Message // UIDs strictly rising
-	exts      map[uint32]string
-	slab      []Message // room for further ones
-	index     index
-	unseen    int    // lines that were not looked for yet, at most
-	doubled   bool   // some lines have no name any more
-	list      stamp  // of the file as we read it
-	listEnd   int64  // octets of it in whole lines
-	listTail  string // its last octets as far as listEnd
-	listWhole bool   // nothing follows them
-	rewrite   bool   // there is reason to write it anew
-	distrust  bool   // what can be read there may not be on disk
-
-	keywords keywordNames
-	kwStamp  stamp
-	infos    map[string]*info
-
-	new, cur dirView
-	inNew    int // messages in new, at the last look
-	doubt    map[uint32]doubt
-	beyond   map[string][]string // keywords from Courier for which there was no letter, by base names
-	sizes    map[uint32]counted
-
-	changed bool       // state has other messages than lines, or unlike them all
-	touched []*Message // those that only have other flags than in state
-	state   *State
-	recent  uidSet // what this Folder was the first to see
+	mu       sync.Mutex
+	box      *box // nil once closed
+	validity uint32
+	next     uint32 // UIDs from here on were not shown here yet
+	recent   uidSet // what this Folder was the first to see
 }
-
-var folderSerial atomic.Uint64
 
 // OpenFolder opens INBOX or a folder. fs.ErrNotExist when there is none of this name, ErrName when there cannot be.
 func (s *Store) OpenFolder(name string) (*Folder, error) {
@@ -67,8 +36,23 @@ func (s *Store) OpenFolder(name string) (*Folder, error) {
 		p.close()
 		return nil, err
 	}
-	p.clean()
-	return &Folder{name: name, serial: folderSerial.Add(1), dir: p, root: root}, nil
+	isRoot := p == root
+	b, first := joinBox(p, root)
+	if first && !isRoot { // the Maildir itself was cleaned when it was opened
+		b.dir.clean()
+	}
+	return &Folder{name: name, box: b}, nil
+}
+
+// enter gives the box for the length of a call; the caller leaves it.
+func (f *Folder) enter() (*box, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.box == nil {
+		return nil, fs.ErrClosed
+	}
+	f.box.users.Add(1)
+	return f.box, nil
 }
 
 // Name gives the name the folder was opened by.
@@ -76,9 +60,14 @@ func (f *Folder) Name() string { return f.name }
 
 // UIDValidity gives the UIDVALIDITY of the UIDs that were given last.
 func (f *Folder) UIDValidity() uint32 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.head.validity
+	b, err := f.enter()
+	if err != nil {
+		return 0
+	}
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.head.validity
 }
 
 // Recent tells whether this Folder was the first to see a message (RFC 3501 §2.3.2).
@@ -102,92 +91,157 @@ func (f *Folder) RecentCount(s *State) (n int) {
 	return n
 }
 
+// under forgets what was shown under another UIDVALIDITY.
+func (f *Folder) under(validity uint32) {
+	if f.validity != validity {
+		f.validity, f.next, f.recent = validity, 0, nil
+	}
+}
+
+// first notes UIDs that nobody has seen before.
+func (f *Folder) first(validity uint32, uids ...uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.under(validity)
+	for _, uid := range uids {
+		f.recent.add(uid)
+	}
+}
+
+// meet is for what is in new and was not shown here yet: nobody has claimed it.
+func (f *Folder) meet(b *box) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.under(b.head.validity)
+	i, _ := b.inNew.find(f.next)
+	for _, r := range b.inNew[i:] {
+		for uid := max(r.First, f.next); uid <= r.Last; uid++ {
+			f.recent.add(uid)
+		}
+	}
+	f.next = b.head.next
+}
+
 // Writable tells whether we may change the messages of the folder at all: nobody may on a disk that is mounted
 // read-only.
 func (f *Folder) Writable() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.dir != nil && !f.dir.readOnly()
+	b, err := f.enter()
+	if err != nil {
+		return false
+	}
+	defer b.leave()
+	return !b.dir.readOnly()
 }
 
 // Close frees the folder. Files that were opened from it stay open.
 func (f *Folder) Close() error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir != nil {
-		f.dir.close()
-		f.root.close()
-		f.dir, f.root = nil, nil
+	b := f.box
+	f.box = nil
+	f.mu.Unlock()
+	if b != nil {
+		b.leave()
 	}
 	return nil
 }
 
-// info takes apart what stands behind a base name; equal ones are shared.
-func (f *Folder) info(text []byte) *info {
-	if in := f.infos[string(text)]; in != nil {
-		return in
+// Vanished gives the UIDs that were removed after the change with this modseq (RFC 7162 §3.2.5). False when that is further
+// back than is known: they may be any that are not there.
+func (f *Folder) Vanished(since uint64) ([]UIDRange, bool) {
+	b, err := f.enter()
+	if err != nil {
+		return nil, false
 	}
-	if len(f.infos) > 2*len(f.lines)+1024 { // names that nobody has any more
-		f.infos = nil
-	}
-	in := parseInfo(string(text))
-	in.keywords = f.keywords.names(in.letters)
-	if f.infos == nil {
-		f.infos = map[string]*info{}
-	}
-	f.infos[in.text] = in
-	return in
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.grave.since(since)
 }
 
-// current gives the place of a message in the lines; ErrGone when it is no more.
-func (f *Folder) current(m Message) (int, error) {
-	if f.dir == nil {
-		return 0, fs.ErrClosed
+// EmailID gives what names the content of a message wherever copies of it lie (RFC 8474 §5.1).
+func (f *Folder) EmailID(m Message) string {
+	b, err := f.enter()
+	if err != nil {
+		return emailIDOf(m.base).String()
 	}
-	i, ok := findUID(f.lines, m.UID)
-	if !ok || f.lines[i].dir == gone || f.lines[i].base != m.base {
-		return 0, ErrGone
-	}
-	return i, nil
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ids.of(m.UID, m.base).String()
 }
 
-// path is where the message was last seen, below the folder.
-func (m Message) path() string { return sub(m.dir) + m.base + m.info.text }
+// current gives the place of a message in the rows; ErrGone when it is no more.
+func (b *box) current(m Message) (row, error) {
+	r, ok := b.rows.get(m.UID)
+	if !ok || r.base != m.base {
+		return row{}, ErrGone
+	}
+	return r, nil
+}
+
+// path is where a message lay when the State was made, below the folder.
+func (m Message) path() string { return m.info.path(m.base) }
+
+// path is where a row's message was last seen, below the folder.
+func (b *box) path(r row) string { return b.info(r.mark).path(r.base) }
+
+func (in *info) path(base string) string { return sub(in.dir) + base + in.text }
 
 // errBusy is when somebody renames a file again and again before we can get at it.
 var errBusy = errors.New("the message is renamed faster than it can be opened")
 
+// reach does something with a message's file without holding up others meanwhile; it may be renamed by others at any
+// time, as with says.
+func (b *box) reach(m Message, do func(path string) error) error {
+	b.mu.Lock()
+	r, err := b.current(m)
+	path := ""
+	if err == nil {
+		path = b.path(r)
+	}
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err = do(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.with(m, func(_ row, path string) error { return do(path) })
+}
+
 // with does something with a message's file, which may be renamed by others at any time: when it is not under its known
-// name, both directories are read. ErrGone when it is surely not there any more.
-func (f *Folder) with(m Message, do func(i int, path string) error) error {
+// name, both directories are read. ErrGone when it is surely not there any more. mu is held.
+func (b *box) with(m Message, do func(r row, path string) error) error {
 	missed, begun := 0, time.Now()
 	for found := 0; found < 1000; {
-		i, err := f.current(m)
+		r, err := b.current(m)
 		if err != nil {
 			return err
 		}
 		err = unix.ENOENT
-		if f.lines[i].dir != nowhere {
-			err = do(i, f.lines[i].path())
+		if r.mark != 0 {
+			err = do(r, b.path(r))
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		p, err := f.find()
+		p, err := b.find()
 		if err != nil {
 			return err
 		}
-		if i, err = f.current(m); err != nil {
+		if r, err = b.current(m); err != nil {
 			return err
 		}
-		if i >= len(p.seen) || p.seen[i] > 0 {
+		if p.has(m.UID) {
 			missed, begun = 0, time.Now()
 			found++
 			continue
 		}
 		missed++
-		if p.whole && missed > 1 && f.dir.steady() || missed > maxDoubts && time.Since(begun) > minDoubt {
-			f.mark(i, gone)
+		if p.whole && missed > 1 && b.dir.steady() || missed > maxDoubts && time.Since(begun) > minDoubt {
+			b.vanish(m.UID)
 			return ErrGone
 		}
 		time.Sleep(fineGrain / 5)
@@ -198,42 +252,26 @@ func (f *Folder) with(m Message, do func(i int, path string) error) error {
 // Reader opens a message's file, under whatever name it has by now; one that is stored compressed is unpacked into a file
 // of its own first. ErrGone when it is no more. The caller closes it.
 func (f *Folder) Reader(m Message) (*os.File, error) {
-	f.mu.Lock()
-	if f.dir == nil {
-		f.mu.Unlock()
-		return nil, fs.ErrClosed
-	}
-	dir := f.dir.hold()
-	file, err := f.open(m)
-	f.mu.Unlock()
-	defer dir.close()
+	b, err := f.enter()
 	if err != nil {
 		return nil, err
 	}
-	if file, err = dir.plain(file, m.base); err != nil {
+	defer b.leave()
+	file, err := b.open(m)
+	if err != nil {
+		return nil, err
+	}
+	if file, err = b.dir.plain(file, m.base); err != nil {
 		return nil, fmt.Errorf("open message %d: %w", m.UID, err)
 	}
 	return file, nil
 }
 
 // open gives the file as it is stored.
-func (f *Folder) open(m Message) (*os.File, error) {
-	var file *os.File
-	err := f.with(m, func(_ int, path string) error {
-		fd, err := openat(f.dir.fd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-			unix.Close(fd)
-			if err == nil {
-				err = unix.EINVAL
-			}
-			return err
-		}
-		file = os.NewFile(uintptr(fd), path)
-		return nil
+func (b *box) open(m Message) (file *os.File, err error) {
+	err = b.reach(m, func(path string) (err error) {
+		file, err = b.dir.openMessage(path)
+		return err
 	})
 	if err != nil && !errors.Is(err, ErrGone) {
 		err = fmt.Errorf("open message %d: %w", m.UID, err)
@@ -241,37 +279,78 @@ func (f *Folder) open(m Message) (*os.File, error) {
 	return file, err
 }
 
+// openMessage opens a file that has to be a plain one.
+func (p *place) openMessage(path string) (*os.File, error) {
+	fd, err := openat(p.fd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		if err == nil {
+			err = unix.EINVAL
+		}
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 func (f *Folder) stat(m Message) (st unix.Stat_t, err error) {
-	err = f.with(m, func(_ int, path string) error { return statat(f.dir.fd, path, &st) })
+	b, err := f.enter()
+	if err != nil {
+		return st, err
+	}
+	defer b.leave()
+	err = b.reach(m, func(path string) error { return statat(b.dir.fd, path, &st) })
 	return st, err
 }
 
 // Size gives the octets of a message with every line end as CRLF, exactly as they will be sent. The field W of the name
 // is believed when the field S is right; otherwise the octets are counted, once.
 func (f *Folder) Size(m Message) (int64, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if c, ok := f.sizes[m.UID]; ok {
-		if _, err := f.current(m); err == nil {
-			return c.octets, nil
-		}
-		return 0, ErrGone
+	b, err := f.enter()
+	if err != nil {
+		return 0, err
+	}
+	defer b.leave()
+	b.mu.Lock()
+	c, ok := b.sizes[m.UID]
+	if ok {
+		_, err = b.current(m)
+	}
+	b.mu.Unlock()
+	if ok || err != nil {
+		return c.octets, err
 	}
 	st, err := f.stat(m)
 	if err != nil {
 		return 0, err
 	}
-	if n := f.namedSize(m, st.Size); n >= 0 {
+	if n := sizeByName(m.base, st.Size); n >= 0 {
 		return n, nil
 	}
-	c, err := f.measure(m)
+	b.mu.Lock()
+	n := b.namedSize(m, st.Size)
+	b.mu.Unlock()
+	if n >= 0 {
+		return n, nil
+	}
+	file, err := b.open(m)
+	if err == nil {
+		c, err = b.dir.measure(file, m)
+	}
 	if err != nil {
 		return 0, err
 	}
-	if f.sizes == nil {
-		f.sizes = map[uint32]counted{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, err := b.current(m); err == nil {
+		if b.sizes == nil {
+			b.sizes = map[uint32]counted{}
+		}
+		b.sizes[m.UID] = c
 	}
-	f.sizes[m.UID] = c
 	return c.octets, nil
 }
 
@@ -279,21 +358,27 @@ func (f *Folder) Size(m Message) (int64, error) {
 // a bare CR, or 0. It reads nothing: 0 is also the answer for a message whose size another program has put into the
 // name.
 func (f *Folder) Lacking(m Message) int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if c, ok := f.sizes[m.UID]; ok {
+	b, err := f.enter()
+	if err != nil {
+		return lackingByName(m.base)
+	}
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c, ok := b.sizes[m.UID]; ok {
 		return c.lacks
 	}
 	return lackingByName(m.base)
 }
 
 // namedSize gives W from the file name or the UID list when it can be right, -1 else. octets is the file's size.
-func (f *Folder) namedSize(m Message, octets int64) int64 {
+func (b *box) namedSize(m Message, octets int64) int64 {
 	if w := sizeByName(m.base, octets); w >= 0 {
 		return w
 	}
 	s, w := sizes(m.base)
-	if ext := f.exts[m.UID]; ext != "" {
+	b.needExts()
+	if ext := b.exts[m.UID]; ext != "" {
 		if v, ok := extField(ext, 'S'); ok && s < 0 {
 			if n, k := number(v); k == len(v) {
 				s = int64(n)
@@ -357,8 +442,6 @@ var newline, crlf = []byte("\n"), []byte("\r\n")
 
 // Date gives the message's INTERNALDATE: the time of its file's last change, which delivery has set.
 func (f *Folder) Date(m Message) (time.Time, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	st, err := f.stat(m)
 	if err != nil {
 		return time.Time{}, err
@@ -366,11 +449,24 @@ func (f *Folder) Date(m Message) (time.Time, error) {
 	return time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec)), nil
 }
 
-// SavedDate gives the time the message came into this folder, as far as the file's inode tells (RFC 8514).
+// SavedDate gives the time the message came into this folder: when it got its UID here (RFC 8514), or as far
+// as the file's inode tells.
 func (f *Folder) SavedDate(m Message) (time.Time, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	st, err := f.stat(m)
+	b, err := f.enter()
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, err := b.current(m)
+	if err == nil && r.saved > 0 {
+		return time.Unix(int64(r.saved), 0), nil
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = b.with(m, func(_ row, path string) error { return statat(b.dir.fd, path, &st) })
+	}
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -121,10 +121,13 @@ func (s *Store) Holds(f *Folder) bool {
 	if err != nil {
 		return false
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	b, err := f.enter()
+	if err != nil {
+		return false
+	}
+	defer b.leave()
 	var st unix.Stat_t
-	return f.dir != nil && statat(root.fd, dir, &st) == nil && st.Dev == f.dir.dev && st.Ino == f.dir.ino
+	return statat(root.fd, dir, &st) == nil && st.Dev == b.dir.dev && st.Ino == b.dir.ino
 }
 
 // List gives INBOX, then all folders in the order of their names. Names that only have folders below them are

@@ -16,16 +16,19 @@ func FuzzUIDList(f *testing.F) {
 	f.Add("3 V0 N1\n1 :x\n")
 	f.Add("3 V5\n7 :x\n6 :y\n0 :z\n4294967295 :w\n8 \n9 :v")
 	f.Fuzz(func(t *testing.T, text string) {
-		fo := &Folder{}
+		fo := &box{}
 		fo.takeList(text, false)
 		last := uint32(0)
-		for _, m := range fo.lines {
-			if m.UID <= last || m.UID > maxUID || !validBase(m.base) {
-				t.Fatalf("UID %d after %d, %q", m.UID, last, m.base)
-			}
-			last = m.UID
-			if i, ok := fo.index.findString(fo.lines, m.base); !ok || fo.lines[i] != m {
-				t.Fatalf("%q is not found", m.base)
+		for _, bl := range fo.rows.blocks {
+			for i := range bl.n {
+				uid, base := bl.uid[i], bl.base(i)
+				if uid <= last || uid > maxUID || !validBase(base) {
+					t.Fatalf("UID %d after %d, %q", uid, last, base)
+				}
+				last = uid
+				if k, j, ok := fo.lookup(base); !ok || fo.rows.blocks[k] != bl || i != j {
+					t.Fatalf("%q is not found", base)
+				}
 			}
 		}
 		if fo.head.validity == 0 {
@@ -34,16 +37,18 @@ func FuzzUIDList(f *testing.F) {
 		if fo.head.next <= last {
 			t.Fatalf("next UID %d after %d", fo.head.next, last)
 		}
-		print := func(fo *Folder) []byte {
+		print := func(fo *box) []byte {
 			b := appendListHead(nil, fo.head)
-			for _, m := range fo.lines {
-				b = appendListLine(b, m.UID, fo.exts[m.UID], m.base)
+			for _, bl := range fo.rows.blocks {
+				for i := range bl.n {
+					b = appendListLine(b, bl.uid[i], fo.exts[bl.uid[i]], bl.base(i))
+				}
 			}
 			return b
 		}
 		fo.head.version = 3
 		once := print(fo)
-		again := &Folder{}
+		again := &box{}
 		again.takeList(string(once), false)
 		if twice := print(again); !bytes.Equal(once, twice) || again.rewrite {
 			t.Fatalf("%q became %q", once, twice)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,14 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// MaxKeywords is how many keywords a folder can have: as many as there are letters in the names of files, as every
+// program sees them, and the others in the journal.
+const MaxKeywords = 256
+
 const (
 	keywordsName = "dovecot-keywords"
 	keywordsTmp  = "dovecot-keywords.lock"
-	maxKeywords  = 26
+	maxLetters   = 26
+	maxMore      = MaxKeywords - maxLetters
 )
 
 // keywordNames are the names of the letters a-z; "" where a letter has none.
-type keywordNames [maxKeywords]string
+type keywordNames [maxLetters]string
 
 // parseKeywords reads lines "n name", n from 0 to 25. What makes no sense is passed over; the first name of a
 // letter counts, and the first letter of a name.
@@ -26,7 +32,7 @@ func parseKeywords(text string) (k keywordNames) {
 	for line := range strings.Lines(text) {
 		number, name, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		n, err := strconv.ParseUint(number, 10, 8)
-		if !ok || err != nil || n >= maxKeywords || !validKeyword(name) || k[n] != "" {
+		if !ok || err != nil || n >= maxLetters || !validKeyword(name) || k[n] != "" {
 			continue
 		}
 		if _, taken := k.letter(name); !taken {
@@ -59,7 +65,7 @@ func (k *keywordNames) letter(name string) (int, bool) {
 // names lists the names of a set of letters. A letter without a name is "unknown-n", as Dovecot calls it.
 func (k *keywordNames) names(letters uint32) []string {
 	var list []string
-	for i := range maxKeywords {
+	for i := range maxLetters {
 		if letters&(1<<i) == 0 {
 			continue
 		}
@@ -96,15 +102,15 @@ func validKeyword(name string) bool {
 	return true
 }
 
-// readKeywords brings the names up to the file; messages whose letters got other names become other pictures.
-func (f *Folder) readKeywords() error {
-	now, err := f.dir.stamp(keywordsName)
-	if err != nil || now == f.kwStamp {
+// readKeywords brings the names up to the file; messages whose letters got other names are changed.
+func (b *box) readKeywords() error {
+	now, err := b.dir.stamp(keywordsName)
+	if err != nil || now == b.kwStamp {
 		return err
 	}
 	var k keywordNames
 	if (now != stamp{}) {
-		data, st, err := f.dir.readFile(keywordsName, 0, 1<<20)
+		data, st, err := b.dir.readFile(keywordsName, 0, 1<<20)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -113,72 +119,110 @@ func (f *Folder) readKeywords() error {
 		}
 		k = parseKeywords(string(data))
 	}
-	f.kwStamp = now
-	f.takeKeywords(k)
+	b.kwStamp = now
+	b.takeKeywords(k)
 	return nil
 }
 
-func (f *Folder) takeKeywords(k keywordNames) {
+func (b *box) takeKeywords(k keywordNames) {
 	var differ uint32
 	for i := range k {
-		if k[i] != f.keywords[i] {
+		if k[i] != b.keywords[i] {
 			differ |= 1 << i
 		}
 	}
 	if differ == 0 {
 		return
 	}
-	f.keywords, f.changed = k, true
-	f.infos = nil
-	for i, m := range f.lines {
-		if m.info.letters&differ != 0 {
-			c := *m
-			c.info = f.info([]byte(m.info.text))
-			f.lines[i] = &c
-		}
+	b.keywords, b.state = k, nil
+	concerned := func(in *info) bool { return in.letters&differ != 0 }
+	if !slices.ContainsFunc(b.infos, concerned) {
+		return
 	}
+	b.log.changed = append(b.log.changed, b.rows.uids(func(m uint32) bool { return concerned(b.info(m)) })...)
+	old := b.infos
+	b.remark(func(m uint32) uint32 {
+		in := old[m]
+		return b.mark(in.dir, octets(in.text), in.more)
+	})
+	b.version++
 }
 
-// letters finds the letters of keywords. Under the lock, names that have none get one when add is set:
-// ErrKeywords when all 26 are taken, and then none of them got one.
-func (f *Folder) letters(names []string, add bool) (uint32, error) {
-	var set uint32
-	k, fresh := f.keywords, false
+// A labelSet is some keywords of a box.
+type labelSet struct {
+	letters uint32
+	more    []uint16 // places in the list of those beyond the letters
+}
+
+// labels finds keywords. Under the lock, names that are not known get a letter, or a place beyond the letters, when
+// add is set: ErrKeywords when there are too many, and then none of them got one.
+func (b *box) labels(names []string, add bool) (set labelSet, err error) {
+	k, more := b.keywords, b.more
+	fresh := false
 	for _, name := range names {
 		i, ok := k.letter(name)
-		if !ok {
-			if n, found := strings.CutPrefix(name, "unknown-"); found {
-				if v, err := strconv.ParseUint(n, 10, 8); err == nil && v < maxKeywords && k[v] == "" {
-					set |= 1 << v
-					continue
-				}
-			}
-			if !add {
+		if ok {
+			set.letters |= 1 << i
+			continue
+		}
+		if n, found := strings.CutPrefix(name, "unknown-"); found {
+			if v, err := strconv.ParseUint(n, 10, 8); err == nil && v < maxLetters && k[v] == "" {
+				set.letters |= 1 << v
 				continue
 			}
-			if !validKeyword(name) {
-				return 0, fmt.Errorf("%w: not a keyword: %q", ErrKeywords, name)
-			}
-			if i, ok = f.freeLetter(&k); !ok {
-				return 0, ErrKeywords
-			}
-			k[i], fresh = name, true
 		}
-		set |= 1 << i
+		at := slices.IndexFunc(more, func(m string) bool { return strings.EqualFold(m, name) })
+		if at < 0 && add {
+			if !validKeyword(name) {
+				return set, fmt.Errorf("%w: not a keyword: %q", ErrKeywords, name)
+			}
+			if i, ok = b.freeLetter(&k); ok {
+				k[i], fresh = name, true
+				set.letters |= 1 << i
+				continue
+			}
+			if len(more) == maxMore {
+				return set, ErrKeywords
+			}
+			at, more = len(more), append(more[:len(more):len(more)], name)
+		}
+		if at >= 0 && !slices.Contains(set.more, uint16(at)) {
+			set.more = append(set.more, uint16(at))
+		}
 	}
 	if fresh {
-		if err := f.writeKeywords(k); err != nil {
-			return 0, err
+		if err := b.writeKeywords(k); err != nil {
+			return set, err
 		}
+	}
+	if n := len(more) - len(b.more); n > 0 {
+		b.more, b.state = more, nil
+		b.log.keywords += n
 	}
 	return set, nil
 }
 
+// joinMore gives the further keywords old has, without those of remove, with those of add.
+func joinMore(old string, remove, add []uint16) string {
+	if len(remove)+len(add) == 0 {
+		return old
+	}
+	var list []uint16
+	for k := range placesOf(old) {
+		if !slices.Contains(remove, uint16(k)) {
+			list = append(list, uint16(k))
+		}
+	}
+	list = append(list, add...)
+	slices.Sort(list)
+	return placesText(slices.Compact(list))
+}
+
 // freeLetter finds a letter that has no name, and that no message we know of carries already.
-func (f *Folder) freeLetter(k *keywordNames) (int, bool) {
+func (b *box) freeLetter(k *keywordNames) (int, bool) {
 	var used uint32
-	for _, m := range f.lines {
-		used |= m.info.letters
+	for _, in := range b.infos {
+		used |= in.letters
 	}
 	for i := range k {
 		if k[i] == "" && used&(1<<i) == 0 {
@@ -189,16 +233,16 @@ func (f *Folder) freeLetter(k *keywordNames) (int, bool) {
 }
 
 // writeKeywords puts the names on disk, under the lock.
-func (f *Folder) writeKeywords(k keywordNames) error {
-	if err := f.dir.replaceKeywords(k.text()); err != nil {
+func (b *box) writeKeywords(k keywordNames) error {
+	if err := b.dir.replaceKeywords(k.text()); err != nil {
 		return fmt.Errorf("write keywords: %w", err)
 	}
-	st, err := f.dir.stamp(keywordsName)
+	st, err := b.dir.stamp(keywordsName)
 	if err != nil {
 		return err
 	}
-	f.kwStamp = st
-	f.takeKeywords(k)
+	b.kwStamp = st
+	b.takeKeywords(k)
 	return nil
 }
 

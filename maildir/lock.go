@@ -121,6 +121,21 @@ func (p *place) lockBy(kind lockKind) (*lock, error) {
 	return l, nil
 }
 
+// lockNow takes the lock when it is free, and gives nil otherwise.
+func (p *place) lockNow() *lock {
+	select {
+	case p.turn.busy <- struct{}{}:
+	default:
+		return nil
+	}
+	l := &lock{lockKind: folderLock, place: p}
+	if l.make() != nil {
+		<-p.turn.busy
+		return nil
+	}
+	return l
+}
+
 func (l *lock) acquire(deadline time.Time) error {
 	var seen stamp // of the lock file that stands in our way
 	var since time.Time

@@ -61,7 +61,6 @@ func (f Flags) String() string {
 type Message struct {
 	UID    uint32
 	Flags  Flags
-	dir    byte   // where its file was last seen: inNew, inCur; or nowhere
 	ModSeq uint64 // of its last change (RFC 7162 §3.1)
 	base   string
 	info   *info // what stands behind the base name

@@ -59,6 +59,24 @@ func look(t testing.TB, f *Folder, claim bool) *State {
 	return st
 }
 
+// alone opens a folder as another process would: it shares nothing with other Folders.
+func alone(t testing.TB, s *Store, name string) *Folder {
+	t.Helper()
+	p, err := s.openFolderPlace(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := s.dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shelf.Lock()
+	f := &Folder{name: name, box: newBox(p, root)}
+	shelf.Unlock()
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 func read(t testing.TB, f *Folder, m Message) string {
 	t.Helper()
 	r, err := f.Reader(m)
@@ -137,8 +155,13 @@ func TestDeliverAndRead(t *testing.T) {
 }
 
 func TestStoreAndExpunge(t *testing.T) {
-	s := newStore(t)
-	f, g := open(t, s, "INBOX"), open(t, s, "INBOX")
+	for _, open := range []func(testing.TB, *Store, string) *Folder{open, alone} {
+		s := newStore(t)
+		storeAndExpunge(t, s, open(t, s, "INBOX"), open(t, s, "INBOX"))
+	}
+}
+
+func storeAndExpunge(t *testing.T, s *Store, f, g *Folder) {
 	for range 3 {
 		deliver(t, s, "x\n")
 	}

@@ -118,16 +118,6 @@ func baseOf(name []byte) []byte {
 	return name
 }
 
-// An info is what stands behind a base name, taken apart. Messages with the same text share one.
-type info struct {
-	text     string // ":2,FS", verbatim; empty for a message that was never touched
-	flags    Flags
-	letters  uint32   // keyword letters: bit 0 is "a"
-	keywords []string // their names
-	other    string   // other letters, kept: P (passed on) and those not known
-	extra    string   // from the first comma on, kept
-}
-
 // parseInfo takes apart what stands behind a base name. An info that is not version 2 has no flags that
 // we know; it is replaced when flags are set.
 func parseInfo(text string) *info {

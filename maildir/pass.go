@@ -10,102 +10,184 @@ import (
 
 // A sighting is a file name seen in a directory.
 type sighting struct {
-	line int // of the UID list, -1 for unknown ones
-	dir  byte
+	uid  uint32 // 0 for unknown ones
+	mark uint32
 	base string
-	info *info
 }
 
 // A pass is one reading of new, cur, and new again where need be.
 type pass struct {
-	seen    []byte // per line: how often
+	rows    blocks         // as they were
+	starts  []int          // places before each block, when cur is read
+	seen    []byte         // how often, by place
+	few     map[uint32]int // how often, by UID, when only new is read
 	moved   []sighting
+	found   []sighting // lines that were absent
 	unknown []sighting
-	missing int  // lines not seen
-	readCur bool // both directories were read
-	whole   bool // each by one system call
-	stable  bool // and did not change meanwhile, for sure
-	twice   bool // some base name stands in two places
+	lacking []uint32 // messages not seen
+	lost    []string // base names of absent lines not seen
+	missing int      // how many of both are still to be judged
+	readCur bool     // both directories were read
+	whole   bool     // each by one system call
+	stable  bool     // and did not change meanwhile, for sure
+	twice   bool     // some base name stands in two places
+
+	version            uint64 // of the box behind it
+	newStamp, curStamp stamp  // before the reading
+}
+
+// note counts a sighting of the message at a place.
+func (p *pass) note(k, i int, uid uint32) (n int) {
+	if p.seen == nil {
+		p.few[uid]++
+		return p.few[uid]
+	}
+	at := &p.seen[p.starts[k]+i]
+	*at = min(*at+1, 200)
+	return int(*at)
+}
+
+// has tells whether a message was seen.
+func (p *pass) has(uid uint32) bool {
+	if p.seen == nil {
+		return p.few[uid] > 0
+	}
+	k, i, ok := p.rows.find(uid)
+	return ok && p.seen[p.starts[k]+i] > 0
+}
+
+// news tells whether there is anything that the rows do not say.
+func (p *pass) news() bool {
+	return len(p.unknown) > 0 || p.missing > 0 || len(p.moved) > 0 || len(p.found) > 0
+}
+
+// all makes room to count every message.
+func (p *pass) all(t *table) {
+	p.starts, p.seen = t.starts(), make([]byte, t.len)
+	p.rows, _ = t.freeze() // whatever becomes of the rows now
+	for uid, n := range p.few {
+		if k, i, ok := p.rows.find(uid); ok {
+			p.seen[p.starts[k]+i] = byte(min(n, 200))
+		}
+	}
 }
 
 // pass reads new, and cur if asked or if something has left new. A file is renamed from new to cur, so new comes first.
-func (f *Folder) pass(readCur bool) (*pass, error) {
-	p := &pass{seen: make([]byte, len(f.lines)), whole: true, readCur: readCur}
+func (b *box) pass(readCur bool) (*pass, error) {
+	b.indexed()
+	p := &pass{whole: true, readCur: readCur, few: map[uint32]int{}}
+	if readCur {
+		p.all(&b.rows)
+	}
 	t := time.Now()
-	newStamp, curStamp, err := f.stamps()
+	newStamp, curStamp, err := b.stamps()
 	if err != nil {
 		return nil, err
 	}
-	f.new.saw(newStamp, t)
-	if err := f.read(p, inNew, false); err != nil {
+	b.new.saw(newStamp, t)
+	if err := b.read(p, inNew, false); err != nil {
 		return nil, err
 	}
 	if !p.readCur {
-		for i, m := range f.lines {
-			if m.dir == inNew && p.seen[i] == 0 {
+		for _, uid := range b.inNew.list() {
+			if !p.has(uid) {
 				p.readCur = true
+				p.all(&b.rows)
 				break
 			}
 		}
 	}
 	if p.readCur {
-		if _, curStamp, err = f.stamps(); err != nil {
+		if _, curStamp, err = b.stamps(); err != nil {
 			return nil, err
 		}
-		f.cur.saw(curStamp, time.Now())
-		if err := f.read(p, inCur, false); err != nil {
+		b.cur.saw(curStamp, time.Now())
+		if err := b.read(p, inCur, false); err != nil {
 			return nil, err
 		}
-		f.cur.cost = time.Since(f.cur.read)
+		b.cur.cost = time.Since(b.cur.read)
 	}
-	newAfter, curAfter, err := f.stamps()
+	newAfter, curAfter, err := b.stamps()
 	if err != nil {
 		return nil, err
 	}
-	p.stable = p.readCur && newAfter == newStamp && curAfter == curStamp && f.new.settled(f.new.read) && f.cur.settled(f.cur.read)
+	p.newStamp, p.curStamp = newStamp, curStamp
+	p.stable = p.readCur && newAfter == newStamp && curAfter == curStamp && b.new.settled(b.new.read) && b.cur.settled(b.cur.read)
 	if newAfter != newStamp {
-		if err := f.read(p, inNew, true); err != nil {
+		if err := b.read(p, inNew, true); err != nil {
 			return nil, err
 		}
 	}
-	for i, m := range f.lines {
-		if p.seen[i] == 0 && m.dir != gone && (p.readCur || m.dir == inNew) {
-			p.missing++
-		}
-	}
+	p.lacks(b)
+	p.version = b.version
 	return p, nil
 }
 
+// lacks finds the messages that should have been seen and were not.
+func (p *pass) lacks(b *box) {
+	if !p.readCur {
+		return // nothing has left new
+	}
+	at := 0
+	for _, bl := range p.rows {
+		for i := range bl.n {
+			if p.seen[at] == 0 {
+				p.lacking = append(p.lacking, bl.uid[i])
+			}
+			at++
+		}
+	}
+	if len(b.absent) > 0 {
+		found := map[string]bool{}
+		for _, s := range p.found {
+			found[s.base] = true
+		}
+		for base := range b.absent {
+			if !found[base] {
+				p.lost = append(p.lost, base)
+			}
+		}
+	}
+	p.missing = len(p.lacking) + len(p.lost)
+}
+
 // read reads one directory; again when it is not for the first time in this pass, and only what is new counts.
-func (f *Folder) read(p *pass, dir byte, again bool) error {
+func (b *box) read(p *pass, dir byte, again bool) error {
 	var known map[string]bool
 	if again {
 		known = map[string]bool{}
-		for _, s := range p.unknown {
+		for _, s := range append(p.unknown[:len(p.unknown):len(p.unknown)], p.found...) {
 			known[s.base] = true
 		}
 	}
-	whole, err := f.dir.readNames(sub(dir)[:3], func(name []byte) {
+	whole, err := b.dir.readNames(sub(dir)[:3], func(name []byte) {
 		base := baseOf(name)
-		i, ok := f.index.find(f.lines, base)
-		if ok && f.lines[i].dir == gone { // it has come back
-			ok = false
-		}
+		text := name[len(base):]
+		k, i, ok := b.index.find(&b.rows, asString(base)) // asString: for the length of the call only
 		if !ok {
-			if !again || !known[string(base)] {
-				p.unknown = append(p.unknown, sighting{-1, dir, string(base), f.info(name[len(base):])})
+			if again && known[string(base)] {
+				return
+			}
+			s := sighting{base: string(base), mark: b.mark(dir, text, "")}
+			if r, ok := b.absent[s.base]; ok {
+				s.uid = r.uid
+				p.found = append(p.found, s)
+			} else {
+				p.unknown = append(p.unknown, s)
 			}
 			return
 		}
-		if again && p.seen[i] > 0 {
+		bl := b.rows.blocks[k]
+		uid := bl.uid[i]
+		if again && p.has(uid) {
 			return
 		}
-		p.seen[i] = min(p.seen[i]+1, 200)
-		m := f.lines[i]
-		if p.seen[i] > 1 || m.dir != nowhere && (m.dir != dir || m.info.text != string(name[len(base):])) {
-			p.moved = append(p.moved, sighting{i, dir, m.base, f.info(name[len(base):])})
-		} else if m.dir == nowhere {
-			f.seenAt(i, dir, f.info(name[len(base):]))
+		in := b.info(bl.mark[i])
+		n := p.note(k, i, uid)
+		if n > 1 || in.dir != nowhere && (in.dir != dir || in.text != string(text)) {
+			p.moved = append(p.moved, sighting{uid, b.mark(dir, text, in.more), bl.base(i)})
+		} else if in.dir == nowhere {
+			b.put(uid, b.mark(dir, text, ""))
 		}
 	})
 	p.whole = p.whole && whole
@@ -116,110 +198,88 @@ func (f *Folder) read(p *pass, dir byte, again bool) error {
 }
 
 // apply takes over where files are now, and their flags. UIDs are not touched.
-func (f *Folder) apply(p *pass, locked bool) {
+func (b *box) apply(p *pass, locked bool) {
+	for _, s := range p.found {
+		if r, ok := b.absent[s.base]; ok {
+			delete(b.absent, s.base)
+			b.add(r.uid, 0, r.saved, s.base)
+			b.put(r.uid, s.mark)
+		}
+	}
 	for _, s := range p.moved {
-		m := f.lines[s.line]
-		if p.seen[s.line] > 1 {
+		if p.count(s.uid) > 1 {
 			// Two names for one message: mostly one file that was renamed while we read. The one that is there counts.
 			p.twice = true
-			if m.dir != nowhere && f.there(m.path()) && (m.dir == inCur || !f.there(sub(s.dir)+s.base+s.info.text)) {
-				continue
+			r, ok := b.rows.get(s.uid)
+			in := b.info(r.mark)
+			if ok && in.dir != nowhere && b.there(b.path(r)) {
+				if in.dir == inCur || !sameFile(b.dir.fd, b.path(r), b.dir.fd, b.pathOf(s)) {
+					continue // gone again, or another file: a twin
+				}
 			}
 		}
-		f.seenAt(s.line, s.dir, s.info)
+		b.put(s.uid, s.mark)
 	}
 	if p.twice && locked {
-		f.twins(p)
+		b.twins(p)
 	}
-	f.inNew = 0
-	f.unseen = 0
-	for _, m := range f.lines {
-		switch m.dir {
-		case inNew:
-			f.inNew++
-		case nowhere:
-			f.unseen++
-		}
-	}
-	for uid := range f.doubt {
-		if i, ok := findUID(f.lines, uid); ok && p.seen[i] > 0 {
-			delete(f.doubt, uid)
+	for uid := range b.doubt {
+		if p.has(uid) {
+			delete(b.doubt, uid)
 		}
 	}
 }
 
-// seenAt notes that a message lies there, under that name.
-func (f *Folder) seenAt(i int, dir byte, in *info) {
-	m := f.lines[i]
-	if m.dir == dir && m.info == in {
-		return
+func (p *pass) count(uid uint32) int {
+	if p.seen == nil {
+		return p.few[uid]
 	}
-	if m.dir == nowhere {
-		if dir == inNew {
-			f.recent.add(m.UID)
-		}
-		f.changed = true // never shown: it may still change
-	} else {
-		c := *m
-		m = &c
-		f.lines[i] = m
-		f.touched = append(f.touched, m)
+	if k, i, ok := p.rows.find(uid); ok {
+		return int(p.seen[p.starts[k]+i])
 	}
-	m.dir, m.info, m.Flags = dir, in, in.flags
+	return 0
 }
+
+// pathOf is where a file was seen, below the folder.
+func (b *box) pathOf(s sighting) string { return b.info(s.mark).path(s.base) }
 
 // there tells whether a file has this name right now.
-func (f *Folder) there(path string) bool {
+func (b *box) there(path string) bool {
 	var st unix.Stat_t
-	return statat(f.dir.fd, path, &st) == nil
+	return statat(b.dir.fd, path, &st) == nil
 }
 
 // bury marks what was not seen as gone when that is sure, and doubts it otherwise.
-func (f *Folder) bury(p *pass, sure bool) {
+func (b *box) bury(p *pass, sure bool) {
 	if p.missing == 0 {
 		return
 	}
-	for i, m := range f.lines {
-		if p.seen[i] > 0 || m.dir == gone || !p.readCur && m.dir != inNew {
+	p.missing = 0
+	for _, uid := range p.lacking {
+		r, ok := b.rows.get(uid)
+		if !ok {
 			continue
 		}
-		if !sure && m.dir != nowhere {
-			d := f.doubt[m.UID]
+		if !sure && r.mark != 0 {
+			d := b.doubt[uid]
 			if d.looks == 0 {
 				d.since = time.Now()
 			}
 			d.looks++
 			if d.looks < maxDoubts || time.Since(d.since) < minDoubt {
-				if f.doubt == nil {
-					f.doubt = map[uint32]doubt{}
+				if b.doubt == nil {
+					b.doubt = map[uint32]doubt{}
 				}
-				f.doubt[m.UID] = d
-				f.cur.read = time.Time{} // look again next time
+				b.doubt[uid] = d
+				b.cur.read = time.Time{} // look again next time
+				p.missing++
 				continue
 			}
 		}
-		f.mark(i, gone)
-		p.missing--
+		b.vanish(uid)
 	}
-	if p.missing > 0 && sure {
-		p.missing = 0
+	for _, base := range p.lost {
+		delete(b.exts, b.absent[base].uid)
+		delete(b.absent, base)
 	}
-}
-
-// mark notes that a message is gone.
-func (f *Folder) mark(i int, dir byte) {
-	m := f.lines[i]
-	if m.dir != nowhere {
-		f.changed = true
-	} else {
-		f.unseen--
-	}
-	if m.dir == inNew {
-		f.inNew--
-	}
-	c := *m
-	c.dir = dir
-	f.lines[i] = &c
-	delete(f.sizes, m.UID)
-	delete(f.doubt, m.UID)
 }

@@ -2,23 +2,38 @@ package maildir
 
 import (
 	"iter"
-	"slices"
+	"sort"
 )
 
-// A State is one picture of a folder. It never changes once it was returned.
+// A State is one picture of a folder. It never changes once it was returned, and all sessions of a process share it.
 type State struct {
 	UIDValidity   uint32
 	UIDNext       uint32
 	HighestModSeq uint64   // of all changes so far (RFC 7162 §3.1.1)
 	Keywords      []string // the names known in this folder
-	list          []*Message
+	blocks        blocks
+	ends          []int32 // messages up to the end of each block
+	infos         []*info // by mark; all older States of the same box begin alike
 }
 
 // Len counts the messages.
-func (s *State) Len() int { return len(s.list) }
+func (s *State) Len() int {
+	if len(s.ends) == 0 {
+		return 0
+	}
+	return int(s.ends[len(s.ends)-1])
+}
 
 // At gives the message at a place, from 0 to Len()-1. UIDs rise strictly.
-func (s *State) At(i int) Message { return *s.list[i] }
+func (s *State) At(i int) Message {
+	k := sort.Search(len(s.ends), func(k int) bool { return int(s.ends[k]) > i })
+	return s.message(s.blocks[k], i-int(s.ends[k])+s.blocks[k].n)
+}
+
+func (s *State) message(b *block, i int) Message {
+	in := s.infos[b.mark[i]]
+	return Message{UID: b.uid[i], Flags: in.flags, ModSeq: b.modseq[i], base: b.base(i), info: in}
+}
 
 // All gives each message with its place.
 func (s *State) All() iter.Seq2[int, Message] { return s.From(0) }
@@ -26,9 +41,15 @@ func (s *State) All() iter.Seq2[int, Message] { return s.From(0) }
 // From gives the messages from place i on.
 func (s *State) From(i int) iter.Seq2[int, Message] {
 	return func(yield func(int, Message) bool) {
-		for i := i; i < len(s.list); i++ {
-			if !yield(i, *s.list[i]) {
-				return
+		at := i
+		k := sort.Search(len(s.ends), func(k int) bool { return int(s.ends[k]) > at })
+		for ; k < len(s.blocks); k++ {
+			b := s.blocks[k]
+			for j := at - int(s.ends[k]) + b.n; j < b.n; j++ {
+				if !yield(at, s.message(b, j)) {
+					return
+				}
+				at++
 			}
 		}
 	}
@@ -44,19 +65,12 @@ func (s *State) List() []Message {
 }
 
 // Find gives the place of the message with this UID, or where it would stand and false.
-func (s *State) Find(uid uint32) (int, bool) { return findUID(s.list, uid) }
-
-func findUID(list []*Message, uid uint32) (int, bool) {
-	lo, hi := 0, len(list)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if list[mid].UID < uid {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
+func (s *State) Find(uid uint32) (int, bool) {
+	k, i, ok := s.blocks.find(uid)
+	if k == len(s.blocks) {
+		return s.Len(), false
 	}
-	return lo, lo < len(list) && list[lo].UID == uid
+	return int(s.ends[k]) - s.blocks[k].n + i, ok
 }
 
 // A Diff says what is different in a State from an older one of the same UIDVALIDITY. The lists rise.
@@ -67,29 +81,48 @@ type Diff struct {
 	Fresh   int      // where the messages begin whose UIDs are not below the older UIDNext
 }
 
-// Since tells what has changed since an older State.
+// A cursor walks over blocks.
+type cursor struct {
+	s    *State
+	k, i int
+}
+
+func (c *cursor) more() bool  { return c.k < len(c.s.blocks) }
+func (c *cursor) uid() uint32 { return c.s.blocks[c.k].uid[c.i] }
+
+func (c *cursor) next() {
+	if c.i++; c.i == c.s.blocks[c.k].n {
+		c.k, c.i = c.k+1, 0
+	}
+}
+
+// Since tells what has changed since an older State. It costs as much as has changed: blocks that both have are passed over.
 func (s *State) Since(old *State) Diff {
 	var d Diff
 	d.Fresh, _ = s.Find(old.UIDNext)
-	if s == old {
-		return d
-	}
-	j := 0
-	for _, m := range old.list {
-		for ; j < d.Fresh && s.list[j].UID < m.UID; j++ {
-			d.Late = append(d.Late, s.list[j].UID)
-		}
-		if j == d.Fresh || s.list[j].UID != m.UID {
-			d.Gone = append(d.Gone, m.UID)
+	a, b := cursor{s: old}, cursor{s: s}
+	for a.more() || b.more() {
+		if a.i == 0 && b.i == 0 && a.more() && b.more() && old.blocks[a.k] == s.blocks[b.k] {
+			a.k++
+			b.k++
 			continue
 		}
-		if n := s.list[j]; n != m && (n.Flags != m.Flags || !slices.Equal(n.Keywords(), m.Keywords())) {
-			d.Changed = append(d.Changed, m.UID)
+		switch {
+		case !b.more() || a.more() && a.uid() < b.uid():
+			d.Gone = append(d.Gone, a.uid())
+			a.next()
+		case !a.more() || b.uid() < a.uid():
+			if b.uid() < old.UIDNext {
+				d.Late = append(d.Late, b.uid())
+			}
+			b.next()
+		default:
+			if !old.infos[old.blocks[a.k].mark[a.i]].same(s.infos[s.blocks[b.k].mark[b.i]]) {
+				d.Changed = append(d.Changed, b.uid())
+			}
+			a.next()
+			b.next()
 		}
-		j++
-	}
-	for ; j < d.Fresh; j++ {
-		d.Late = append(d.Late, s.list[j].UID)
 	}
 	return d
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -85,178 +86,235 @@ const (
 // changed. New files get their UIDs in the order of their delivery; files that were renamed keep
 // theirs; a message is taken for gone only when that is sure.
 func (f *Folder) Sync(o SyncOptions) (*State, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir == nil {
-		return nil, fs.ErrClosed
+	b, err := f.enter()
+	if err != nil {
+		return nil, err
 	}
-	if err := f.look(o.Claim); err != nil {
+	defer b.leave()
+	st, err := b.sync(f, o.Claim)
+	if err != nil {
 		return nil, fmt.Errorf("sync folder %q: %w", f.name, err)
 	}
-	if len(f.beyond) > 0 {
-		f.addBeyond()
-	}
-	return f.picture(), nil
+	return st, nil
 }
 
-// picture gives the present State.
-func (f *Folder) picture() *State {
-	if f.state != nil && !f.changed && len(f.touched) == 0 && f.state.UIDNext == f.head.next {
-		return f.state
-	}
-	var list []*Message
-	if f.state != nil && !f.changed {
-		list = slices.Clone(f.state.list)
-		for _, m := range f.touched {
-			if i, ok := findUID(list, m.UID); ok {
-				list[i] = m
-			}
-		}
-	} else {
-		list = make([]*Message, 0, len(f.lines))
-		for _, m := range f.lines {
-			if m.dir == inNew || m.dir == inCur {
-				list = append(list, m)
-			}
+// sync is Sync for the session by.
+func (b *box) sync(by *Folder, claim bool) (*State, error) {
+	b.mu.Lock()
+	p, more, err := b.look(claim)
+	if more && err == nil {
+		// The lock comes before the mutex: who waits for another program shall hold up nobody.
+		b.mu.Unlock()
+		lk, lerr := b.dir.lock()
+		b.mu.Lock()
+		if lerr == nil {
+			err = b.lookLocked(by, p, claim, lk)
+			lk.release()
+		} else if err = b.unlocked(p, lerr); err == nil {
+			b.commit(nil, false)
 		}
 	}
-	f.touched = nil
-	f.state = &State{UIDValidity: f.head.validity, UIDNext: f.head.next, list: list, Keywords: f.keywords.all()}
-	f.changed = false
-	return f.state
-}
-
-// look brings everything up to the disk.
-func (f *Folder) look(claim bool) error {
-	if err := f.readList(); err != nil {
-		return err
-	}
-	if err := f.readKeywords(); err != nil {
-		return err
-	}
-	t := time.Now()
-	newStamp, curStamp, err := f.stamps()
+	defer b.mu.Unlock()
 	if err != nil {
+		return nil, err
+	}
+	if by != nil {
+		by.meet(b)
+	}
+	return b.picture(), nil
+}
+
+// unlocked makes do with what can be known without the lock, when that cannot be had: what has a UID is shown.
+func (b *box) unlocked(p *pass, err error) error {
+	newsOnly := p != nil && len(p.unknown) == 0 && p.missing == 0
+	if b.head.validity == 0 || b.distrust || !noRoom(err) && !readOnly(err) && !(errors.Is(err, ErrLocked) && newsOnly) {
 		return err
 	}
-	readCur := f.unseen > 0 || f.cur.due(curStamp, t)
-	readNew := readCur || f.new.read.IsZero() || newStamp != f.new.stamp || !f.new.settled(f.new.read)
-	known := f.head.validity != 0 && !f.rewrite
-	if known && !readNew && !(claim && f.inNew > 0) {
-		return nil
-	}
-	var p *pass
-	if known {
-		if p, err = f.pass(readCur); err != nil {
-			return err
-		}
-		f.apply(p, false)
+	if p != nil && p.version == b.version {
+		b.apply(p, false)
 		if p.stable {
-			f.bury(p, true)
-		}
-		if len(p.unknown) == 0 && p.missing == 0 && !p.twice && !(claim && f.inNew > 0) {
-			return nil
+			b.bury(p, true)
 		}
 	}
-	return f.lookLocked(p, claim)
+	return nil
 }
 
-// stamps looks at new and cur. Without them the folder is no more.
-func (f *Folder) stamps() (n, c stamp, err error) {
-	if n, err = f.dir.stamp("new"); err == nil {
-		c, err = f.dir.stamp("cur")
+// refresh brings the journal, the UID list and the keywords up to the disk.
+func (b *box) refresh() error {
+	if b.dir == nil {
+		return fs.ErrClosed
 	}
-	if err == nil && (n == stamp{} || c == stamp{}) {
-		err = ErrGone
-	}
-	return n, c, err
-}
-
-// lookLocked does what may give UIDs or take messages for gone, under the lock. p is the reading without the lock, if any.
-func (f *Folder) lookLocked(p *pass, claim bool) error {
-	lk, err := f.dir.lock()
-	if err != nil {
-		if f.head.validity != 0 && !f.distrust && (noRoom(err) || readOnly(err)) {
-			return nil // nothing can be written: what has a UID is shown
-		}
+	if err := b.readKeywords(); err != nil {
 		return err
+	}
+	b.readJournal()
+	return b.readList()
+}
+
+// look brings everything up to the disk, as far as that can be without the lock; more tells that there is something to do
+// with it. p is the reading that says so, if any.
+func (b *box) look(claim bool) (p *pass, more bool, err error) {
+	if err := b.refresh(); err != nil {
+		return nil, false, err
+	}
+	readCur, readNew, err := b.due()
+	if err != nil {
+		return nil, false, err
+	}
+	claim = claim && len(b.inNew) > 0
+	if b.head.validity == 0 || b.rewrite {
+		return nil, true, nil
+	}
+	if !readNew {
+		return nil, claim || b.log.messages(), nil
+	}
+	if p, err = b.pass(readCur); err != nil {
+		return nil, false, err
+	}
+	if p.news() || b.log.messages() || claim {
+		return p, true, nil
+	}
+	b.apply(p, false)
+	b.noteViews()
+	return nil, false, nil
+}
+
+// due tells what has to be read.
+func (b *box) due() (readCur, readNew bool, err error) {
+	t := time.Now()
+	newStamp, curStamp, err := b.stamps()
+	readCur = b.unseen > 0 || len(b.absent) > 0 || b.cur.due(curStamp, t)
+	readNew = readCur || b.new.read.IsZero() || newStamp != b.new.stamp || !b.new.settled(b.new.read)
+	return readCur, readNew, err
+}
+
+// noteViews writes to the journal what a reading has found unchanged, so that nobody has to read it again. It does so only
+// when the lock is free.
+func (b *box) noteViews() {
+	t := time.Now()
+	worth := func(v, told *dirView) bool {
+		return !v.due(v.stamp, t) && v.settled(v.read) && (told == nil || told.due(v.stamp, t) || !told.settled(told.read))
+	}
+	if !b.usable || !worth(&b.new, b.told.new) && !worth(&b.cur, b.told.cur) {
+		return
+	}
+	lk := b.dir.lockNow()
+	if lk == nil {
+		return
 	}
 	defer lk.release()
-	if err := f.readList(); err != nil {
+	before := b.version
+	if b.readJournal(); b.version == before && b.usable {
+		b.log.looked = true
+		b.commit(lk, false)
+	}
+}
+
+// lookLocked does what may give UIDs or take messages for gone, and what the journal has to be told, under the lock. p is
+// the reading without the lock, if any; it stands as long as nothing has changed since.
+func (b *box) lookLocked(by *Folder, p *pass, claim bool, lk *lock) (err error) {
+	if err := b.refresh(); err != nil {
 		return err
 	}
-	if err := f.readKeywords(); err != nil {
-		return err
-	}
-	if f.head.validity == 0 {
-		if err := f.beginList(); err != nil {
+	defer func() {
+		if cerr := b.commit(lk, false); cerr != nil {
+			b.commit(nil, false)
+		}
+	}()
+	if b.head.validity == 0 {
+		if err := b.beginList(); err != nil {
 			return err
 		}
 	}
-	looks, readCur := 0, p == nil || p.readCur || f.unseen > 0
+	looks := 0
 	if p != nil && p.readCur {
 		looks = 1
 	}
-	for try := 0; ; try++ {
-		if p, err = f.pass(readCur || try > 0); err != nil {
-			return err
-		}
-		f.apply(p, true)
-		if p.readCur {
-			looks++
-		}
-		lk.touch()
-		sure := p.stable || p.whole && f.dir.steady() && looks >= 2
-		if p.missing == 0 || sure || try == 3 {
-			f.bury(p, sure)
-			break
-		}
-		time.Sleep(fineGrain / 2)
+	if p, err = b.sureOf(p, looks, lk); err != nil {
+		return err
 	}
-	onDisk := f.listEnd > 0
-	fresh, err := f.adopt(p, lk)
+	onDisk := b.listEnd > 0
+	fresh, err := b.adopt(by, p, lk)
 	if err != nil {
 		return err
 	}
-	if f.head.next > fresh || f.rewrite || f.doubled {
-		if err := f.writeList(fresh); err != nil {
-			f.unadopt(fresh)
-			if onDisk && !f.distrust && (noRoom(err) || readOnly(err)) {
+	if b.head.next > fresh || b.rewrite {
+		if err := b.writeList(fresh); err != nil {
+			b.unadopt(fresh)
+			if onDisk && !b.distrust && (noRoom(err) || readOnly(err)) {
 				return nil
 			}
 			return err
 		}
 	}
+	if by != nil {
+		by.meet(b)
+	}
+	b.addBeyond()
 	if claim {
-		f.claim(lk)
+		b.claim(lk)
 	}
 	return nil
 }
 
+// sureOf reads until it is known what is gone, or that it cannot be known now.
+func (b *box) sureOf(p *pass, looks int, lk *lock) (_ *pass, err error) {
+	readCur, readNew, err := b.due()
+	if err != nil {
+		return nil, err
+	}
+	kept := p != nil && p.version == b.version && p.newStamp == b.new.stamp && (!p.readCur || p.curStamp == b.cur.stamp)
+	if kept {
+		n, c, err := b.stamps()
+		kept = err == nil && n == p.newStamp && c == p.curStamp
+	} else if p == nil && !readNew {
+		return &pass{}, nil
+	}
+	for try := 0; ; try++ {
+		if !kept {
+			if p, err = b.pass(readCur || try > 0); err != nil {
+				return nil, err
+			}
+			if p.readCur {
+				looks++
+			}
+		}
+		kept = false
+		b.apply(p, true)
+		lk.touch()
+		sure := p.stable || p.whole && b.dir.steady() && looks >= 2
+		if p.missing == 0 || sure || try == 3 {
+			b.bury(p, sure)
+			return p, nil
+		}
+		time.Sleep(fineGrain / 2)
+	}
+}
+
 // beginList begins a UID list under a new UIDVALIDITY, or with what Courier has left.
-func (f *Folder) beginList() error {
-	took, beyond, err := f.dir.takeCourier(f.root)
+func (b *box) beginList() error {
+	took, beyond, err := b.dir.takeCourier(b.root)
 	if err != nil {
 		return err
 	}
 	if took {
-		f.beyond = beyond
-		if err = f.readList(); err == nil {
-			err = f.readKeywords()
+		b.beyond = beyond
+		if err = b.readList(); err == nil {
+			err = b.readKeywords()
 		}
-		if err != nil || f.head.validity != 0 {
+		if err != nil || b.head.validity != 0 {
 			return err
 		}
 	}
-	v, err := nextValidity(f.root)
+	v, err := nextValidity(b.root)
 	if err != nil {
 		return err
 	}
-	f.head.validity, f.head.next = v, max(f.head.next, 1)
-	if f.head.field('G') == "" {
-		f.head.fields = append(f.head.fields, newGUID())
+	b.head.validity, b.head.next = v, max(b.head.next, 1)
+	if b.head.field('G') == "" {
+		b.head.fields = append(b.head.fields, newGUID())
 	}
-	f.rewrite = true
+	b.rewrite, b.extsKnown, b.state = true, true, nil
 	return nil
 }
 
@@ -269,19 +327,20 @@ func newGUID() string {
 
 // adopt gives UIDs to files that have none, in the order of their delivery, and returns the first of them. The list is
 // not written yet.
-func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
+func (b *box) adopt(by *Folder, p *pass, lk *lock) (uint32, error) {
 	if len(p.unknown) == 0 {
-		return f.head.next, nil
+		return b.head.next, nil
 	}
-	slices.SortStableFunc(p.unknown, func(a, b sighting) int {
-		return cmp.Or(byDelivery(a.base, b.base), cmp.Compare(a.dir, b.dir))
+	slices.SortStableFunc(p.unknown, func(x, y sighting) int {
+		return cmp.Or(byDelivery(x.base, y.base), cmp.Compare(b.info(x.mark).dir, b.info(y.mark).dir))
 	})
-	if uint64(f.head.next)+uint64(len(p.unknown)) > maxUID {
-		if err := f.renumber(); err != nil {
+	if uint64(b.head.next)+uint64(len(p.unknown)) > maxUID {
+		if err := b.renumber(); err != nil {
 			return 0, err
 		}
 	}
-	fresh := f.head.next
+	fresh, now := b.head.next, uint32(time.Now().Unix())
+	var first []uint32
 	var others []sighting // of the base name at hand, in other places
 	for i := 0; i < len(p.unknown); i++ {
 		s := p.unknown[i]
@@ -293,51 +352,45 @@ func (f *Folder) adopt(p *pass, lk *lock) (uint32, error) {
 		same := others
 		others = nil
 		if !listable(s.base) {
-			clean := uniqueName()
-			if renameNew(f.dir.fd, sub(s.dir)+s.base+s.info.text, f.dir.fd, sub(s.dir)+clean+s.info.text) != nil {
+			in, clean := b.info(s.mark), uniqueName()
+			if renameNew(b.dir.fd, b.pathOf(s), b.dir.fd, sub(in.dir)+clean+in.text) != nil {
 				continue
 			}
 			s.base = clean
 		}
-		if at, ok := f.index.findString(f.lines, s.base); ok && f.lines[at].dir != gone {
+		if _, _, ok := b.lookup(s.base); ok {
 			continue
 		}
-		f.addLine(f.head.next, "", s.base)
-		m := f.lines[len(f.lines)-1]
-		m.dir, m.info = s.dir, s.info
-		m.Flags = m.info.flags
-		f.recent.add(m.UID)
-		f.unseen--
-		if s.dir == inNew {
-			f.inNew++
-		}
-		f.changed = true
+		first = append(first, b.head.next)
+		b.add(b.head.next, s.mark, now, s.base)
 		for _, o := range same {
-			if twin, ok := f.twin(m, o); ok {
+			if twin, ok := b.twin(b.pathOf(s), o); ok {
 				p.unknown = append(p.unknown, twin)
 			}
 		}
+	}
+	if by != nil {
+		by.first(b.head.validity, first...)
 	}
 	return fresh, nil
 }
 
 // unadopt takes back UIDs from fresh on, which could not be written. Nobody has heard of them.
-func (f *Folder) unadopt(fresh uint32) {
-	at, _ := findUID(f.lines, fresh)
-	for _, m := range f.lines[at:] {
-		if m.dir == inNew {
-			f.inNew--
-		}
+func (b *box) unadopt(fresh uint32) {
+	for _, uid := range b.rows.within(UIDRange{fresh, maxUID}) {
+		b.vanish(uid)
+		b.log.gone.remove(uid)
 	}
-	f.lines = f.lines[:at:at]
-	f.head.next = fresh
-	f.index.build(f.lines, 0)
-	f.new.read, f.cur.read = time.Time{}, time.Time{}
-	f.list, f.listEnd, f.listTail = stamp{}, 0, "" // read it again: it may have taken some of them
+	late := func(id ident) bool { return id.uid >= fresh }
+	b.log.ids, b.ids = slices.DeleteFunc(b.log.ids, late), slices.DeleteFunc(b.ids, late)
+	b.head.next = fresh
+	b.new.read, b.cur.read = time.Time{}, time.Time{}
+	b.list, b.listEnd, b.listTail = stamp{}, 0, "" // read it again: it may have taken some of them
+	b.state = nil
 }
 
 // longestBase leaves room behind a base name for ":2,", all flags and all keywords, within the 255 octets of a file name.
-const longestBase = 255 - 3 - len(flagLetters) - maxKeywords - 1
+const longestBase = 255 - 3 - len(flagLetters) - maxLetters - 1
 
 // listable tells whether a base name can stand in a line of the UID list, and the flags of its message behind it.
 func listable(base string) bool {
@@ -353,82 +406,88 @@ func listable(base string) bool {
 }
 
 // renumber begins anew when the UIDs are used up.
-func (f *Folder) renumber() error {
-	f.head.validity = 0
-	if err := f.beginList(); err != nil {
+func (b *box) renumber() error {
+	b.head.validity = 0
+	if err := b.beginList(); err != nil {
 		return err
 	}
-	kept := f.lines[:0:0]
-	for _, m := range f.lines {
-		if m.dir != gone {
-			c := *m
-			c.UID = uint32(len(kept)) + 1
-			kept = append(kept, &c)
+	var kept builder
+	for _, bl := range b.rows.blocks {
+		for i := range bl.n {
+			r := bl.row(i)
+			r.uid = uint32(kept.n) + 1
+			kept.add(r)
 		}
 	}
-	f.lines, f.exts, f.sizes, f.doubt = kept, nil, nil, nil
-	f.head.next = uint32(len(kept)) + 1
-	f.index.build(f.lines, 0)
-	f.changed = true
+	b.rows.take(&kept)
+	b.absent, b.exts, b.sizes, b.doubt, b.index, b.ids = nil, nil, nil, nil, index{}, nil
+	b.log, b.grave, b.usable = changes{}, graveyard{}, false
+	b.head.next = uint32(kept.n) + 1
+	b.inNew = nil
+	for _, uid := range b.rows.uids(func(m uint32) bool { return b.info(m).dir == inNew }) {
+		b.inNew.add(uid)
+	}
+	b.version++
+	b.state = nil
 	return nil
 }
 
 // claim moves what is in new to cur. A file that is gone meanwhile is left to the next look.
-func (f *Folder) claim(lk *lock) {
-	if f.inNew == 0 {
+func (b *box) claim(lk *lock) {
+	if len(b.inNew) == 0 {
 		return
 	}
-	defer f.ownChange()()
-	for i, m := range f.lines {
-		if m.dir != inNew {
+	defer b.ownChange()()
+	for _, uid := range b.inNew.list() {
+		lk.touch()
+		r, ok := b.rows.get(uid)
+		if !ok {
 			continue
 		}
-		lk.touch()
-		text := m.info.text
+		in := b.info(r.mark)
+		text := in.text
 		if len(text) < 3 || text[:3] != ":2," {
 			text = ":2,"
 		}
-		err := renameNew(f.dir.fd, m.path(), f.dir.fd, "cur/"+m.base+text)
-		if err == nil {
-			f.seenAt(i, inCur, f.info([]byte(text)))
-			f.inNew--
+		if renameNew(b.dir.fd, b.path(r), b.dir.fd, "cur/"+r.base+text) == nil {
+			b.put(uid, b.mark(inCur, octets(text), in.more))
 		}
 	}
 }
 
 // ownChange is called before we rename or remove files in cur, and what it returns after: if nobody else had changed
 // cur before, we know what is in it, and need not read it on account of our own change.
-func (f *Folder) ownChange() func() {
-	before, err := f.dir.stamp("cur")
-	clean := err == nil && before == f.cur.stamp && !f.cur.read.IsZero()
+func (b *box) ownChange() func() {
+	before, err := b.dir.stamp("cur")
+	clean := err == nil && before == b.cur.stamp && !b.cur.read.IsZero()
 	return func() {
-		after, err := f.dir.stamp("cur")
+		after, err := b.dir.stamp("cur")
 		if !clean || err != nil || after == before {
 			return
 		}
 		now := time.Now()
-		f.cur.stamp, f.cur.since = after, now
-		if f.cur.own.IsZero() {
-			f.cur.own = now
+		b.cur.stamp, b.cur.since = after, now
+		if b.cur.own.IsZero() {
+			b.cur.own = now
 		}
 	}
 }
 
 // find looks for files that are not under their known names, without giving UIDs.
-func (f *Folder) find() (*pass, error) {
-	if err := f.readList(); err != nil {
+func (b *box) find() (*pass, error) {
+	if err := b.refresh(); err != nil {
 		return nil, err
 	}
-	p, err := f.pass(true)
+	p, err := b.pass(true)
 	if err != nil {
 		return nil, err
 	}
-	f.apply(p, false)
+	b.apply(p, false)
 	if p.stable {
-		f.bury(p, true)
+		b.bury(p, true)
 	}
 	if len(p.unknown) > 0 || p.missing > 0 {
-		f.new.read, f.cur.read = time.Time{}, time.Time{} // the next Sync sees to them
+		b.new.read, b.cur.read = time.Time{}, time.Time{} // the next Sync sees to them
 	}
 	return p, nil
 }

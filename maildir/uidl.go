@@ -11,36 +11,49 @@ import (
 // UIDL gives the message's unique id for POP3 (RFC 1939 §7) as Dovecot would: the one noted for the message, else
 // by the folder's own format, else eight digits each of UID and UIDVALIDITY in lower-case hex.
 func (f *Folder) UIDL(m Message) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if id, ok := extField(f.exts[m.UID], 'P'); ok && validUIDL(id) {
+	b, err := f.enter()
+	if err != nil {
+		return ""
+	}
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.needExts()
+	if id, ok := extField(b.exts[m.UID], 'P'); ok && validUIDL(id) {
 		return id
 	}
-	if format := f.head.field('P'); format != "" {
-		if id, ok := f.expandUIDL(format, m); ok && validUIDL(id) {
+	if format := b.head.field('P'); format != "" {
+		if id, ok := b.expandUIDL(format, m); ok && validUIDL(id) {
 			return id
 		}
 	}
-	return fmt.Sprintf("%08x%08x", m.UID, f.head.validity)
+	return fmt.Sprintf("%08x%08x", m.UID, b.head.validity)
 }
 
 // POP3Order gives the messages of a State in the order in which POP3 counts them: by UID, but those first to which Dovecot
 // (or who has converted a mailbox for it) has given an order.
 func (f *Folder) POP3Order(st *State) []Message {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	list := st.List()
+	b, err := f.enter()
+	if err != nil {
+		return list
+	}
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.needExts()
+	if len(b.exts) == 0 {
+		return list
+	}
 	place := func(m Message) uint64 {
-		if o, ok := extField(f.exts[m.UID], 'O'); ok {
+		if o, ok := extField(b.exts[m.UID], 'O'); ok {
 			if v, n := number(o); n > 0 && n == len(o) {
 				return v
 			}
 		}
 		return 1<<32 + uint64(m.UID)
 	}
-	list := st.List()
-	if len(f.exts) > 0 {
-		slices.SortStableFunc(list, func(a, b Message) int { return cmp.Compare(place(a), place(b)) })
-	}
+	slices.SortStableFunc(list, func(x, y Message) int { return cmp.Compare(place(x), place(y)) })
 	return list
 }
 
@@ -59,15 +72,15 @@ func validUIDL(id string) bool {
 
 // expandUIDL follows a format of Dovecot's pop3_uidl_format: % [0] [width] [modifiers] variable, with the variables u (UID),
 // v (UIDVALIDITY), f (base name), g (GUID), and the modifiers X (hex) and L, U (case).
-func (f *Folder) expandUIDL(format string, m Message) (string, bool) {
-	var b strings.Builder
+func (b *box) expandUIDL(format string, m Message) (string, bool) {
+	var text strings.Builder
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' {
-			b.WriteByte(format[i])
+			text.WriteByte(format[i])
 			continue
 		}
 		if i++; i < len(format) && format[i] == '%' {
-			b.WriteByte('%')
+			text.WriteByte('%')
 			continue
 		}
 		zero := i < len(format) && format[i] == '0'
@@ -91,12 +104,12 @@ func (f *Folder) expandUIDL(format string, m Message) (string, bool) {
 		case 'u':
 			value = strconv.FormatUint(uint64(m.UID), base)
 		case 'v':
-			value = strconv.FormatUint(uint64(f.head.validity), base)
+			value = strconv.FormatUint(uint64(b.head.validity), base)
 		case 'f':
 			value = m.base
 		case 'g':
 			value = m.base
-			if id, ok := extField(f.exts[m.UID], 'G'); ok {
+			if id, ok := extField(b.exts[m.UID], 'G'); ok {
 				value = id
 			}
 		default:
@@ -110,7 +123,7 @@ func (f *Folder) expandUIDL(format string, m Message) (string, bool) {
 		} else if lower {
 			value = strings.ToLower(value)
 		}
-		b.WriteString(value)
+		text.WriteString(value)
 	}
-	return b.String(), true
+	return text.String(), true
 }

@@ -1,9 +1,11 @@
 package maildir
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -175,53 +177,60 @@ func appendListLine(b []byte, uid uint32, ext, base string) []byte {
 	return append(b, '\n')
 }
 
-// readList brings the lines up to the UID list on disk. No lock is needed: the list only grows, or is replaced.
-func (f *Folder) readList() error {
-	now, err := f.dir.stamp(listName)
+// readList brings the rows up to the UID list on disk. No lock is needed: the list only grows, or is replaced.
+func (b *box) readList() error {
+	now, err := b.dir.stamp(listName)
 	if err != nil {
 		return err
 	}
-	if now == f.list && (now != stamp{}) {
+	if now == b.list && (now != stamp{}) {
 		return nil
 	}
 	if (now == stamp{}) {
-		return f.listMissing()
+		return b.listMissing()
 	}
-	if now.ino == f.list.ino && now.size > f.listEnd && f.listEnd > 0 && !f.rewrite {
+	if now.ino == b.list.ino && now.size > b.listEnd && b.listEnd > 0 && !b.rewrite {
 		// The number of an inode may be that of another list by now: what we read last has to be there still.
-		data, st, err := f.dir.readFile(listName, f.listEnd-int64(len(f.listTail)), maxListSize)
+		data, st, err := b.dir.readFile(listName, b.listEnd-int64(len(b.listTail)), maxListSize)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if rest, ok := strings.CutPrefix(string(data), f.listTail); err == nil && st.Ino == now.ino && ok {
-			last := uint32(0)
-			if n := len(f.lines); n > 0 {
-				last = f.lines[n-1].UID
-			}
-			fresh := len(f.lines)
-			used, bad := parseListLines(rest, f.head.version, last, f.addLine)
-			if bad == 0 && !f.doubled {
-				f.list, f.listEnd = stampOf(&st), f.listEnd+int64(used)
-				f.listWhole = used == len(rest)
-				f.listTail = tail(f.listTail + rest[:used])
-				if len(f.lines) > fresh {
-					return f.settle(&st)
+		if rest, ok := strings.CutPrefix(string(data), b.listTail); err == nil && st.Ino == now.ino && ok {
+			fresh := b.lastLine
+			used, bad := parseListLines(rest, b.head.version, b.lastLine, b.addLine)
+			if bad == 0 && !b.rewrite {
+				b.list, b.listEnd = stampOf(&st), b.listEnd+int64(used)
+				b.listWhole = used == len(rest)
+				b.listTail = tail(b.listTail + rest[:used])
+				if b.lastLine > fresh {
+					return b.settle(&st)
 				}
 				return nil
 			}
 		}
 	}
-	data, st, err := f.dir.readFile(listName, 0, maxListSize)
+	return b.readWholeList()
+}
+
+func (b *box) readWholeList() error {
+	data, st, err := b.dir.readFile(listName, 0, maxListSize)
 	if errors.Is(err, fs.ErrNotExist) {
-		return f.listMissing()
+		return b.listMissing()
 	}
 	if err != nil {
 		return err
 	}
-	cut := st.Ino == f.list.ino && st.Size < f.list.size
-	f.list = stampOf(&st)
-	f.takeList(asString(data), cut)
-	return f.settle(&st)
+	cut := st.Ino == b.list.ino && st.Size < b.list.size
+	b.list = stampOf(&st)
+	b.takeList(asString(data), cut)
+	return b.settle(&st)
+}
+
+// needExts makes sure that the fields of the list's lines and head are known; the journal does not have them.
+func (b *box) needExts() {
+	if !b.extsKnown && b.listEnd > 0 && b.dir != nil {
+		b.readWholeList()
+	}
 }
 
 // asString gives octets that nobody will change as a string, which the base names of all messages are parts of.
@@ -231,16 +240,16 @@ func asString(data []byte) string { return unsafe.String(unsafe.SliceData(data),
 func tail(s string) string { return strings.Clone(s[max(0, len(s)-100):]) }
 
 // settle makes sure that UIDs somebody else has just written are on disk before anyone hears of them from us.
-func (f *Folder) settle(st *unix.Stat_t) error {
-	if f.distrust || time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))) > recentChange {
+func (b *box) settle(st *unix.Stat_t) error {
+	if b.distrust || time.Since(time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))) > recentChange {
 		return nil
 	}
-	fd, err := openat(f.dir.fd, listName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openat(b.dir.fd, listName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // removed again: the next look tells
 	}
 	if err != nil {
-		f.list = stamp{}
+		b.list = stamp{}
 		return err
 	}
 	defer unix.Close(fd)
@@ -248,39 +257,39 @@ func (f *Folder) settle(st *unix.Stat_t) error {
 		return nil
 	}
 	if err == nil {
-		err = fsync(f.dir.fd)
+		err = fsync(b.dir.fd)
 	}
 	if err != nil {
-		f.doubtList() // look writes a new one first
+		b.doubtList() // look writes a new one first
 	}
 	return nil
 }
 
 // doubtList notes that a sync of the list has failed. What can be read there may never reach the disk, whatever a second
 // sync says: only a new file can be trusted, and nobody hears of a UID before there is one.
-func (f *Folder) doubtList() { f.distrust, f.rewrite, f.list = true, true, stamp{} }
+func (b *box) doubtList() { b.distrust, b.rewrite, b.list = true, true, stamp{} }
 
-// listMissing is when there is no UID list. What we know of it we keep, and write it again: only who never saw
-// a list begins a new one.
-func (f *Folder) listMissing() error {
-	if f.head.validity != 0 {
-		f.rewrite = true
-		f.list = stamp{}
+// listMissing is when there is no UID list. What we know of it, by the journal perhaps, we keep, and write it again: only
+// who never saw a list begins a new one.
+func (b *box) listMissing() error {
+	if b.head.validity != 0 {
+		b.rewrite = true
+		b.list = stamp{}
 		return nil
 	}
-	if !f.dir.readOnly() {
+	if !b.dir.readOnly() {
 		return nil // lookLocked takes over what Courier has left
 	}
-	text, err := f.dir.courierLines(func() (uint32, error) { return 0, unix.EROFS })
+	text, err := b.dir.courierLines(func() (uint32, error) { return 0, unix.EROFS })
 	if err == nil && text != "" {
-		f.takeList(text, false)
-		f.rewrite = true
+		b.takeList(text, false)
+		b.rewrite = true
 	}
 	return nil
 }
 
 // takeList reads a whole list. Messages that we know keep what we know of them. cut says that the list is shorter than it was.
-func (f *Folder) takeList(text string, cut bool) {
+func (b *box) takeList(text string, cut bool) {
 	line, rest, ok := strings.Cut(text, "\n")
 	_, crlf := strings.CutSuffix(line, "\r")
 	if crlf { // somebody's editor has been there
@@ -289,173 +298,196 @@ func (f *Folder) takeList(text string, cut bool) {
 	head, good := parseListHead(line)
 	if !ok || !good {
 		// Without a header the UIDs mean nothing; but if we knew the folder, we still do.
-		f.rewrite, f.listEnd, f.listWhole, f.listTail = true, int64(len(text)), false, ""
+		b.rewrite, b.listEnd, b.listWhole, b.listTail, b.extsKnown = true, int64(len(text)), false, "", true
 		return
 	}
-	if f.head.validity != 0 && head.validity != f.head.validity {
-		f.forget()
+	if b.head.validity != 0 && head.validity != b.head.validity {
+		b.forget()
 	}
-	oldLines, oldIndex, oldExt, oldNext := f.lines, f.index, f.exts, f.head.next
-	f.head = head
-	f.lines = make([]*Message, 0, max(len(oldLines), strings.Count(rest, "\n")))
-	f.index, f.exts, f.doubled, f.unseen = index{}, nil, false, 0
-	f.changed = true
-	f.index.build(nil, cap(f.lines))
+	oldNext, oldExts := b.head.next, b.exts
+	b.head, b.exts, b.extsKnown, b.lastLine = head, nil, true, 0
+	listed := make([]row, 0, strings.Count(rest, "\n"))
 	used, bad := parseListLines(rest, head.version, 0, func(uid uint32, ext, base string) {
-		before := len(f.lines)
-		f.addLine(uid, ext, base)
-		if i, ok := oldIndex.findString(oldLines, base); ok && oldLines[i].UID == uid {
-			f.lines[before] = oldLines[i]
-			if oldLines[i].dir != nowhere {
-				f.unseen--
+		b.head.next, b.lastLine = max(b.head.next, uid+1), uid
+		r, known := b.rows.get(uid)
+		if a, ok := b.absent[base]; ok && a.uid == uid {
+			r, known = a, true
+		}
+		if known && r.base == base {
+			listed = append(listed, r)
+		} else if known || uid >= b.judged {
+			listed = append(listed, row{uid: uid, base: base})
+		} else {
+			return // it has no file, and we know that
+		}
+		b.ext(uid, ext)
+	})
+	b.listEnd, b.listWhole = int64(len(line)+1+used), used == len(rest)
+	b.listTail = tail(text[:b.listEnd])
+	damaged := bad > 0 || crlf || !b.listWhole || cut || b.head.next < oldNext
+	b.rewrite = b.distrust || damaged || head.version != 3
+	b.head.next = max(b.head.next, oldNext)
+	if damaged { // what it has lost, we may still know
+		listed = b.carryOver(listed, oldExts)
+	}
+	b.takeRows(listed)
+	b.judged = b.head.next
+	if damaged {
+		b.judged = 0
+	}
+	b.indexed()
+}
+
+// ext notes the further fields of a line.
+func (b *box) ext(uid uint32, ext string) {
+	if ext == "" {
+		return
+	}
+	if b.exts == nil {
+		b.exts = map[uint32]string{}
+	}
+	b.exts[uid] = ext
+}
+
+// takeRows makes the rows those of a list, in place of what there is.
+func (b *box) takeRows(listed []row) {
+	if b.sameRows(listed) {
+		return
+	}
+	if b.rows.len > 0 {
+		// What is no longer on the list is gone; what is listed under another name is another message.
+		at := 0
+		for _, bl := range b.rows.blocks {
+			for i := range bl.n {
+				for at < len(listed) && listed[at].uid < bl.uid[i] {
+					at++
+				}
+				if bl.mark[i] != 0 && (at == len(listed) || listed[at].uid != bl.uid[i] || listed[at].mark == 0) {
+					b.log.gone.add(bl.uid[i])
+					delete(b.sizes, bl.uid[i])
+					delete(b.doubt, bl.uid[i])
+				}
 			}
 		}
-	})
-	f.listEnd, f.listWhole = int64(len(line)+1+used), used == len(rest)
-	f.listTail = tail(text[:f.listEnd])
-	damaged := bad > 0 || crlf || !f.listWhole || cut || f.head.next < oldNext
-	f.rewrite = f.distrust || damaged || f.doubled || head.version != 3
-	f.head.next = max(f.head.next, oldNext)
-	if damaged { // what it has lost, we may still know
-		f.carryOver(oldLines, oldExt)
 	}
-	if f.doubled {
-		f.dropDoubled()
-	}
-}
-
-// addLine takes in one line of the list.
-func (f *Folder) addLine(uid uint32, ext, base string) {
-	if i, ok := f.index.findString(f.lines, base); ok {
-		// The same file twice: it came back after it was gone. The later UID counts; the former line is
-		// dropped when the list is read or written as a whole.
-		f.lines[i] = &Message{UID: f.lines[i].UID, dir: gone, info: noInfo}
-		f.doubled = true
-		f.index.move(base, i, len(f.lines))
-		f.lines = append(f.lines, f.message(uid, base))
-	} else {
-		f.lines = append(f.lines, f.message(uid, base))
-		f.index.add(f.lines)
-	}
-	f.unseen++
-	if ext != "" {
-		if f.exts == nil {
-			f.exts = map[uint32]string{}
+	b.absent, b.unseen = nil, 0
+	build := builder{rows: listed, n: len(listed)}
+	for _, r := range listed {
+		build.size += 1 + len(r.base)
+		if r.mark == 0 {
+			b.unseen++
 		}
-		f.exts[uid] = ext
 	}
-	f.head.next = max(f.head.next, uid+1)
+	b.rows.take(&build)
+	b.index = index{}
+	b.inNew = nil
+	for _, uid := range b.rows.uids(func(m uint32) bool { return b.info(m).dir == inNew }) {
+		b.inNew.add(uid)
+	}
+	b.version++
+	b.state = nil
 }
 
-// message makes the picture of a message of which nothing is known yet. They are made many at a time.
-func (f *Folder) message(uid uint32, base string) *Message {
-	if len(f.slab) == 0 {
-		f.slab = make([]Message, min(max(len(f.lines), 8), 256))
+// sameRows tells whether the rows are those already.
+func (b *box) sameRows(listed []row) bool {
+	if len(listed) != b.rows.len || len(b.absent) > 0 {
+		return false
 	}
-	m := &f.slab[0]
-	f.slab = f.slab[1:]
-	m.UID, m.base, m.info = uid, base, noInfo
-	return m
+	at := 0
+	for _, bl := range b.rows.blocks {
+		for i := range bl.n {
+			if listed[at].uid != bl.uid[i] || listed[at].mark != bl.mark[i] {
+				return false
+			}
+			at++
+		}
+	}
+	return true
 }
 
-// noInfo stands where nothing is known yet.
-var noInfo = &info{}
+// addLine takes in one line that was added to the list.
+func (b *box) addLine(uid uint32, ext, base string) {
+	b.ext(uid, ext)
+	b.lastLine = uid
+	b.head.next = max(b.head.next, uid+1)
+	if r, ok := b.rows.get(uid); ok {
+		if r.base == base { // the journal has told us
+			return
+		}
+		b.vanish(uid)
+	} else if uid < b.judged {
+		return
+	}
+	if k, i, ok := b.lookup(base); ok {
+		// The same file twice: it came back after it was gone. The later UID counts; the former line is
+		// dropped when the list is written as a whole.
+		b.vanish(b.rows.blocks[k].uid[i])
+		b.rewrite = true
+	}
+	delete(b.absent, base)
+	b.add(uid, 0, 0, strings.Clone(base))
+}
 
 // carryOver keeps the lines of messages that we saw, and which a damaged list has lost.
-func (f *Folder) carryOver(old []*Message, ext map[uint32]string) {
-	var lost []*Message
-	for _, m := range old {
-		if m.dir == nowhere || m.dir == gone {
-			continue
-		}
-		if _, ok := f.index.findString(f.lines, m.base); ok {
-			continue
-		}
-		if _, taken := findUID(f.lines, m.UID); !taken {
-			lost = append(lost, m)
-		}
+func (b *box) carryOver(listed []row, exts map[uint32]string) []row {
+	taken, names := map[uint32]bool{}, map[string]bool{}
+	for _, r := range listed {
+		taken[r.uid], names[r.base] = true, true
 	}
-	if len(lost) == 0 {
-		return
-	}
-	merged := make([]*Message, 0, len(f.lines)+len(lost))
-	i := 0
-	for _, m := range f.lines {
-		for i < len(lost) && lost[i].UID < m.UID {
-			merged = append(merged, lost[i])
-			i++
-		}
-		merged = append(merged, m)
-	}
-	f.lines = append(merged, lost[i:]...)
-	for _, m := range lost {
-		if e := ext[m.UID]; e != "" {
-			if f.exts == nil {
-				f.exts = map[uint32]string{}
+	for _, bl := range b.rows.blocks {
+		for i := range bl.n {
+			if r := bl.row(i); r.mark != 0 && !taken[r.uid] && !names[r.base] {
+				listed = append(listed, r)
+				b.ext(r.uid, exts[r.uid])
+				b.head.next = max(b.head.next, r.uid+1)
 			}
-			f.exts[m.UID] = e
-		}
-		f.head.next = max(f.head.next, m.UID+1)
-	}
-	f.index.build(f.lines, 0)
-}
-
-// dropDoubled removes the lines that addLine has emptied.
-func (f *Folder) dropDoubled() {
-	kept := f.lines[:0:0]
-	for _, m := range f.lines {
-		if m.base != "" {
-			kept = append(kept, m)
 		}
 	}
-	f.lines, f.doubled = kept, false
-	f.index.build(f.lines, 0)
-	f.rewrite = true
+	slices.SortFunc(listed, func(x, y row) int { return cmp.Compare(x.uid, y.uid) })
+	return listed
 }
 
 // forget drops all that is known under a UIDVALIDITY that is no more.
-func (f *Folder) forget() {
-	f.head, f.lines, f.index, f.exts = listHead{}, nil, index{}, nil
-	f.new, f.cur = dirView{}, dirView{}
-	f.sizes, f.unseen, f.doubled = nil, 0, false
-	f.changed = true
+func (b *box) forget() {
+	b.clear()
+	b.head, b.usable, b.told = listHead{}, false, views{}
 }
 
 // writeList puts the list on disk, under the lock: the lines with UIDs from fresh on are appended, or all of it is
 // written anew when there is reason to. Nobody may hear of a UID before this has returned nil.
-func (f *Folder) writeList(fresh uint32) error {
-	if f.doubled {
-		f.dropDoubled()
-	}
-	if !f.rewrite && f.listWhole && f.listEnd > 0 {
-		dead := 0
-		for _, m := range f.lines {
-			if m.dir == gone {
-				dead++
-			}
+func (b *box) writeList(fresh uint32) error {
+	if !b.rewrite && b.listWhole && b.listEnd > 0 && !b.listWorn() {
+		err := b.appendList(fresh)
+		if err == nil {
+			return nil
 		}
-		if dead <= 64 || dead*4 <= len(f.lines) {
-			at, _ := findUID(f.lines, fresh)
-			err := f.appendList(f.lines[at:])
-			if err == nil {
-				return nil
-			}
-			if f.distrust {
-				f.rewriteList() // others read it too; the error stands all the same
-			}
-			if !errors.Is(err, errListMoved) {
-				return err
-			}
+		if b.distrust {
+			b.rewriteList() // others read it too; the error stands all the same
+		}
+		if !errors.Is(err, errListMoved) {
+			return err
 		}
 	}
-	return f.rewriteList()
+	return b.rewriteList()
+}
+
+// listWorn tells whether many lines of the list are those of messages that are gone, as far as its length says.
+func (b *box) listWorn() bool {
+	const usual = 80 // octets of a line
+	line := int64(usual)
+	if n := b.rows.len; n > 0 {
+		line = int64(b.rows.octets/n + len(strconv.Itoa(int(b.head.next))) + len(" :\n"))
+	}
+	lines := b.listEnd / line
+	dead := lines - int64(b.rows.len)
+	return dead > 64 && dead*4 > lines
 }
 
 var errListMoved = errors.New("the UID list is not the one we read")
 
-// appendList writes lines at the end of the list.
-func (f *Folder) appendList(lines []*Message) error {
-	fd, err := openat(f.dir.fd, listName, unix.O_WRONLY|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+// appendList writes the lines from a UID on at the end of the list.
+func (b *box) appendList(fresh uint32) error {
+	fd, err := openat(b.dir.fd, listName, unix.O_WRONLY|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return errListMoved
@@ -467,64 +499,78 @@ func (f *Folder) appendList(lines []*Message) error {
 	if err := fstat(fd, &st); err != nil {
 		return err
 	}
-	if st.Ino != f.list.ino || st.Size != f.listEnd {
+	if st.Ino != b.list.ino || st.Size != b.listEnd {
 		return errListMoved
 	}
-	var b []byte
-	for _, m := range lines {
-		b = appendListLine(b, m.UID, f.exts[m.UID], m.base)
+	var text []byte
+	for k, i, _ := b.rows.blocks.find(fresh); k < len(b.rows.blocks); k, i = k+1, 0 {
+		for bl := b.rows.blocks[k]; i < bl.n; i++ {
+			text = appendListLine(text, bl.uid[i], b.exts[bl.uid[i]], bl.base(i))
+		}
 	}
-	if err := writeAll(fd, b); err != nil {
+	if err := writeAll(fd, text); err != nil {
 		// Half a line may stand there: take it away, nobody has read it as a line.
-		if ftruncate(fd, f.listEnd) != nil {
-			f.rewrite = true
+		if ftruncate(fd, b.listEnd) != nil {
+			b.rewrite = true
 		}
 		return err
 	}
 	if err := fdatasync(fd); err != nil {
-		f.doubtList()
+		b.doubtList()
 		return err
 	}
 	if err := fstat(fd, &st); err != nil {
 		return err
 	}
-	f.list, f.listEnd, f.listTail = stampOf(&st), st.Size, tail(f.listTail+string(b))
+	b.list, b.listEnd, b.listTail = stampOf(&st), st.Size, tail(b.listTail+string(text))
+	b.lastLine = max(b.lastLine, b.rows.last())
+	b.judged = b.head.next
 	return nil
 }
 
 // rewriteList writes the whole list, without the lines of messages that are gone.
-func (f *Folder) rewriteList() error {
-	kept := make([]*Message, 0, len(f.lines))
-	for _, m := range f.lines {
-		if m.dir != gone {
-			kept = append(kept, m)
-		} else {
-			delete(f.exts, m.UID)
+func (b *box) rewriteList() error {
+	if !b.distrust && !b.extsKnown {
+		b.needExts()
+	}
+	if b.unseen > 0 {
+		b.setAside()
+	}
+	kept := make([]row, 0, b.rows.len)
+	for _, bl := range b.rows.blocks {
+		for i := range bl.n {
+			kept = append(kept, bl.row(i))
 		}
 	}
-	h := f.head
+	if len(b.absent) > 0 {
+		for _, r := range b.absent {
+			kept = append(kept, r)
+		}
+		slices.SortFunc(kept, func(x, y row) int { return cmp.Compare(x.uid, y.uid) })
+	}
+	h := b.head
 	h.version = 3
-	b := appendListHead(make([]byte, 0, 64+len(kept)*88), h)
-	for _, m := range kept {
-		b = appendListLine(b, m.UID, f.exts[m.UID], m.base)
+	text := appendListHead(make([]byte, 0, 64+len(kept)*88), h)
+	for _, r := range kept {
+		text = appendListLine(text, r.uid, b.exts[r.uid], r.base)
 	}
-	before, err := f.dir.stamp(listName)
+	before, err := b.dir.stamp(listName)
 	if err != nil {
 		return err
 	}
-	if err := f.dir.replace(listName, listTmp, b, nil); err != nil {
-		if now, serr := f.dir.stamp(listName); serr == nil && now.ino != before.ino {
-			f.doubtList() // it is there, but its name may not be on disk
+	if err := b.dir.replace(listName, listTmp, text, nil); err != nil {
+		if now, serr := b.dir.stamp(listName); serr == nil && now.ino != before.ino {
+			b.doubtList() // it is there, but its name may not be on disk
 		}
 		return err
 	}
-	st, err := f.dir.stamp(listName)
+	st, err := b.dir.stamp(listName)
 	if err != nil {
 		return err
 	}
-	f.head, f.lines = h, kept
-	f.index.build(f.lines, 0)
-	f.list, f.listEnd, f.listWhole, f.listTail = st, int64(len(b)), true, tail(string(b))
-	f.rewrite, f.distrust = false, false
+	b.head = h
+	b.list, b.listEnd, b.listWhole, b.listTail = st, int64(len(text)), true, tail(string(text))
+	b.rewrite, b.distrust = false, false
+	b.lastLine, b.judged = b.rows.last(), b.head.next
 	return nil
 }

@@ -257,7 +257,7 @@ func TestUIDL(t *testing.T) {
 	for format, want := range map[string]string{
 		"%u.%v": "2.1795426808", "%08Xu": "00000002", "%f": "a", "%v-%u": "1795426808-2", "%m": "000000026b0409f8", "%": "000000026b0409f8", "%%%UXv": "%6B0409F8",
 	} {
-		f.head.fields = []string{"P" + format}
+		f.box.head.fields = []string{"P" + format}
 		if got := f.UIDL(st.At(0)); got != want {
 			t.Errorf("%s: %s", format, got)
 		}

@@ -48,3 +48,36 @@ func (s *uidSet) add(uid uint32) {
 	}
 	*s = set
 }
+
+// remove takes out one UID.
+func (s *uidSet) remove(uid uint32) {
+	set := *s
+	i, ok := set.find(uid)
+	if !ok {
+		return
+	}
+	switch r := set[i]; {
+	case r.First == r.Last:
+		set = slices.Delete(set, i, i+1)
+	case r.First == uid:
+		set[i].First++
+	case r.Last == uid:
+		set[i].Last--
+	default:
+		set = slices.Insert(set, i+1, UIDRange{uid + 1, r.Last})
+		set[i].Last = uid - 1
+	}
+	*s = set
+}
+
+// list gives the UIDs, rising.
+func (s uidSet) list() (uids []uint32) {
+	for _, r := range s {
+		for uid := r.First; ; uid++ {
+			if uids = append(uids, uid); uid == r.Last {
+				break
+			}
+		}
+	}
+	return uids
+}

@@ -10,10 +10,15 @@ func TestUIDSet(t *testing.T) {
 	for range 200 {
 		var set uidSet
 		want := map[uint32]bool{}
-		for range r.IntN(60) {
+		for range r.IntN(100) {
 			uid := 1 + r.Uint32N(50)
-			set.add(uid)
-			want[uid] = true
+			if r.IntN(3) > 0 {
+				set.add(uid)
+				want[uid] = true
+			} else {
+				set.remove(uid)
+				delete(want, uid)
+			}
 		}
 		n := 0
 		for i, span := range set {
@@ -27,7 +32,7 @@ func TestUIDSet(t *testing.T) {
 				t.Fatalf("%d: %v in %v", uid, set.has(uid), set)
 			}
 		}
-		if n != len(want) {
+		if n != len(want) || len(set.list()) != n {
 			t.Fatalf("%d UIDs in %v", n, set)
 		}
 	}

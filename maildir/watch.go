@@ -25,38 +25,50 @@ var pollOnly atomic.Bool
 
 // Watch gives a channel that gets a value when the folder may have changed, and a function that ends the watch.
 // Who gets one calls Sync to learn what it was; it may be nothing. All watches of a process share one inotify
-// instance; where there is none to be had, the folder is looked at once a second.
+// instance, and those on one folder what it tells of it; where there is none to be had, the folder is looked at once a second.
 func (f *Folder) Watch() (<-chan struct{}, func()) {
-	w := &watcher{c: make(chan struct{}, 1)}
-	if !pollOnly.Load() {
-		if stop := watches.add(w, f); stop != nil {
-			return w.c, stop
-		}
+	c := make(chan struct{}, 1)
+	b, err := f.enter()
+	if err != nil {
+		return c, func() {}
+	}
+	if !pollOnly.Load() && watches.add(b, c) {
+		return c, sync.OnceFunc(func() {
+			watches.remove(b, c)
+			b.leave()
+		})
 	}
 	done := make(chan struct{})
-	go f.poll(w, done)
-	return w.c, sync.OnceFunc(func() { close(done) })
+	go b.poll(c, done)
+	return c, sync.OnceFunc(func() { close(done) })
 }
 
-// A watcher is one that waits for changes of a folder.
-type watcher struct {
-	c     chan struct{}
-	wds   []int32
-	later *time.Timer
+// watched is the watch of a box: one for all who wait. The notifier guards it.
+type watched struct {
+	waiting map[chan struct{}]bool
+	wds     [2]int32 // of new and cur
+	later   *time.Timer
 }
 
-func (w *watcher) wake() {
+func (w *watched) wake() {
+	for c := range w.waiting {
+		wake(c)
+	}
+}
+
+func wake(c chan struct{}) {
 	select {
-	case w.c <- struct{}{}:
+	case c <- struct{}{}:
 	default: // it has not looked since the last time
 	}
 }
 
-// poll looks at the four things that change.
-func (f *Folder) poll(w *watcher, done <-chan struct{}) {
+// poll looks at the things that change. It ends a use of the box.
+func (b *box) poll(c chan struct{}, done <-chan struct{}) {
+	defer b.leave()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	last, quiet := f.glance(), true
+	last, quiet := b.glance(), true
 	for {
 		select {
 		case <-done:
@@ -64,22 +76,17 @@ func (f *Folder) poll(w *watcher, done <-chan struct{}) {
 		case <-tick.C:
 		}
 		// A change in the same instant as the one before does not show: once more when all is quiet again.
-		now := f.glance()
+		now := b.glance()
 		if now != last || !quiet {
-			w.wake()
+			wake(c)
 		}
 		last, quiet = now, now == last
 	}
 }
 
-func (f *Folder) glance() (g [4]stamp) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir == nil {
-		return g
-	}
-	for i, name := range []string{"new", "cur", listName, keywordsName} {
-		g[i], _ = f.dir.stamp(name)
+func (b *box) glance() (g [5]stamp) {
+	for i, name := range []string{"new", "cur", listName, keywordsName, journalName} {
+		g[i], _ = b.dir.stamp(name)
 	}
 	return g
 }
@@ -89,7 +96,7 @@ type notifier struct {
 	mu   sync.Mutex
 	file *os.File
 	fd   int
-	by   map[int32]map[*watcher]bool // watch descriptor: one for each directory, however many wait for it
+	by   map[int32]*box // by watch descriptor
 }
 
 var watches notifier
@@ -97,55 +104,58 @@ var watches notifier
 const watchMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
-// add watches new and cur of a folder; nil when inotify cannot.
-func (n *notifier) add(w *watcher, f *Folder) (stop func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir == nil {
-		return nil
-	}
+// add lets c hear of changes in new and cur of a folder; false when inotify cannot.
+func (n *notifier) add(b *box, c chan struct{}) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	w := &b.watch
+	if len(w.waiting) > 0 {
+		w.waiting[c] = true
+		return true
+	}
 	if n.file == nil {
 		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 		if err != nil {
-			return nil
+			return false
 		}
-		n.fd, n.file, n.by = fd, os.NewFile(uintptr(fd), "inotify"), map[int32]map[*watcher]bool{}
+		n.fd, n.file, n.by = fd, os.NewFile(uintptr(fd), "inotify"), map[int32]*box{}
 		go n.run(n.file)
 	}
-	for _, name := range []string{"new", "cur"} {
-		wd, err := unix.InotifyAddWatch(n.fd, "/proc/self/fd/"+strconv.Itoa(f.dir.fd)+"/"+name, watchMask)
+	for i, name := range []string{"new", "cur"} {
+		wd, err := unix.InotifyAddWatch(n.fd, "/proc/self/fd/"+strconv.Itoa(b.dir.fd)+"/"+name, watchMask)
 		if err != nil {
-			n.drop(w)
-			return nil
+			n.drop(b, i)
+			return false
 		}
-		id := int32(wd)
-		if n.by[id] == nil {
-			n.by[id] = map[*watcher]bool{}
-		}
-		n.by[id][w] = true
-		w.wds = append(w.wds, id)
+		w.wds[i] = int32(wd)
+		n.by[int32(wd)] = b
 	}
-	return sync.OnceFunc(func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.drop(w)
-	})
+	w.waiting = map[chan struct{}]bool{c: true}
+	return true
 }
 
-// drop ends one watch; with the last one the instance goes.
-func (n *notifier) drop(w *watcher) {
+// remove ends what add began; with the last one the watch goes.
+func (n *notifier) remove(b *box, c chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if delete(b.watch.waiting, c); len(b.watch.waiting) == 0 {
+		n.drop(b, len(b.watch.wds))
+	}
+}
+
+// drop ends the first k watches of a box; with the last one of all the instance goes.
+func (n *notifier) drop(b *box, k int) {
+	w := &b.watch
 	if w.later != nil {
 		w.later.Stop()
 	}
-	for _, id := range w.wds {
-		if delete(n.by[id], w); len(n.by[id]) == 0 && n.by[id] != nil {
+	for _, id := range w.wds[:k] {
+		if n.by[id] == b {
 			delete(n.by, id)
 			unix.InotifyRmWatch(n.fd, uint32(id))
 		}
 	}
-	w.wds = nil
+	*w = watched{}
 	if len(n.by) == 0 && n.file != nil {
 		n.file.Close()
 		n.file, n.by = nil, nil
@@ -179,24 +189,29 @@ func (n *notifier) events(file *os.File, buf []byte) {
 		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[12:]))
 		buf = buf[min(size, len(buf)):]
 		if mask&unix.IN_Q_OVERFLOW != 0 { // whose it was is lost
-			for _, set := range n.by {
-				n.tell(set)
+			for _, b := range n.by {
+				n.tell(b)
 			}
 			continue
 		}
-		n.tell(n.by[id])
+		if b := n.by[id]; b != nil {
+			n.tell(b)
+		}
 	}
 }
 
-// tell wakes the watchers of a directory: at once, and again when changes of the same instant can no longer
+// tell wakes those who wait for a folder: at once, and again when changes of the same instant can no longer
 // hide behind its time.
-func (n *notifier) tell(set map[*watcher]bool) {
-	for w := range set {
-		w.wake()
-		if w.later == nil {
-			w.later = time.AfterFunc(aftermath, w.wake)
-		} else {
-			w.later.Reset(aftermath)
-		}
+func (n *notifier) tell(b *box) {
+	w := &b.watch
+	w.wake()
+	if w.later != nil {
+		w.later.Reset(aftermath)
+		return
 	}
+	w.later = time.AfterFunc(aftermath, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		b.watch.wake()
+	})
 }

@@ -8,9 +8,6 @@ import (
 	"pennypost/maildir"
 )
 
-// maxKeywords is how many keywords a mailbox has letters for (a to z).
-const maxKeywords = 26
-
 // store = "STORE" SP sequence-set SP ["+" / "-"] "FLAGS" [".SILENT"] SP
 // (flag-list / (flag *(SP flag)))   (RFC 9051 §6.4.6)
 func (s *Session) storeFlag(p *parser) reply {

@@ -268,7 +268,7 @@ func (s *Session) tellFlags() {
 	switch {
 	case v.readOnly:
 		s.untagged("OK [PERMANENTFLAGS ()] read-only")
-	case len(v.state.Keywords) < maxKeywords:
+	case len(v.state.Keywords) < maildir.MaxKeywords:
 		s.untagged(`OK [PERMANENTFLAGS (%s \*)] flags stay`, permanent)
 	default:
 		s.untagged("OK [PERMANENTFLAGS (%s)] flags stay", permanent)
