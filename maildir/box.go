@@ -28,7 +28,8 @@ type box struct {
 	extsKnown bool // exts and the head's fields are those of the whole list
 	index     index
 	lastLine  uint32 // the largest UID on the list
-	judged    uint32 // lines below this UID that are not in rows have no file any more
+	dead      map[uint64]bool // hashes of the base names of such lines; nil: not known
+	judged    uint32          // lines below this UID that are not in rows have no file any more
 	list      stamp  // of the file as we read it
 	listEnd   int64  // octets of it in whole lines
 	listTail  string // its last octets as far as listEnd
@@ -51,6 +52,7 @@ type box struct {
 
 	journal journal
 	usable  bool  // the journal is there, and says all that log does not
+	past    bool  // … but clients may have been told more than it says
 	told    views // what it says of the views
 	log     changes
 	modseq  uint64 // highest one given
@@ -324,6 +326,9 @@ func (b *box) vanish(uid uint32) {
 		return
 	}
 	b.rows.remove(uid)
+	if b.dead != nil {
+		b.dead[b.hash(r.base)] = true
+	}
 	b.version++
 	if r.mark == 0 {
 		b.unseen--
@@ -342,7 +347,7 @@ func (b *box) clear() {
 	b.unseen, b.absent, b.exts, b.extsKnown, b.index = 0, nil, nil, false, index{}
 	b.infos, b.marks = nil, nil
 	b.new, b.cur, b.inNew, b.doubt, b.sizes = dirView{}, dirView{}, nil, nil, nil
-	b.lastLine, b.judged = 0, 0
+	b.lastLine, b.judged, b.dead = 0, 0, nil
 	b.version++
 	b.log, b.grave, b.ids = changes{}, graveyard{}, nil
 	b.state = nil

@@ -195,6 +195,7 @@ func (b *box) snapshot() *snapshot {
 
 // readJournal learns what other processes have changed. A journal that cannot be read is none.
 func (b *box) readJournal() {
+	first := b.journal.validity() == 0
 	s, recs, err := b.journal.read(b.dir)
 	if err != nil {
 		if b.usable = false; !errors.Is(err, errNoJournal) {
@@ -215,6 +216,16 @@ func (b *box) readJournal() {
 	if s != nil || len(recs) > 0 {
 		b.usable = b.head.validity == b.journal.validity()
 	}
+	if s != nil && first {
+		b.past = b.isPast()
+	}
+}
+
+// isPast tells whether the journal may lack what clients were told: it was last written before this host was started, so
+// that a power cut may have taken its end, or it came here with a copy of the Maildir.
+func (b *box) isPast() bool {
+	cur, err := b.dir.stamp("cur")
+	return err == nil && cur.ino != b.cur.stamp.ino || b.journal.stamp.age(time.Now()) > sinceBoot()
 }
 
 // load takes over a snapshot.

@@ -130,6 +130,7 @@ func (b *box) unlocked(p *pass, err error) error {
 	if b.head.validity == 0 || b.distrust || !noRoom(err) && !readOnly(err) && !(errors.Is(err, ErrLocked) && newsOnly) {
 		return err
 	}
+	b.past = false
 	if p != nil && p.version == b.version {
 		b.apply(p, false)
 		if p.stable {
@@ -162,7 +163,7 @@ func (b *box) look(claim bool) (p *pass, more bool, err error) {
 		return nil, false, err
 	}
 	claim = claim && len(b.inNew) > 0
-	if b.head.validity == 0 || b.rewrite {
+	if b.head.validity == 0 || b.rewrite || b.past {
 		return nil, true, nil
 	}
 	if !readNew {
@@ -225,6 +226,10 @@ func (b *box) lookLocked(by *Folder, p *pass, claim bool, lk *lock) (err error) 
 		if err := b.beginList(); err != nil {
 			return err
 		}
+	}
+	if b.past { // all may be otherwise than clients were told last
+		b.log.changed = b.rows.uids(func(m uint32) bool { return m != 0 })
+		b.past, b.usable = false, false
 	}
 	looks := 0
 	if p != nil && p.readCur {
@@ -360,6 +365,9 @@ func (b *box) adopt(by *Folder, p *pass, lk *lock) (uint32, error) {
 		}
 		if _, _, ok := b.lookup(s.base); ok {
 			continue
+		}
+		if b.died(s.base) {
+			b.rewrite = true
 		}
 		first = append(first, b.head.next)
 		b.add(b.head.next, s.mark, now, s.base)

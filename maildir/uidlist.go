@@ -3,6 +3,7 @@ package maildir
 import (
 	"cmp"
 	"errors"
+	"hash/maphash"
 	"io/fs"
 	"math"
 	"slices"
@@ -305,7 +306,7 @@ func (b *box) takeList(text string, cut bool) {
 		b.forget()
 	}
 	oldNext, oldExts := b.head.next, b.exts
-	b.head, b.exts, b.extsKnown, b.lastLine = head, nil, true, 0
+	b.head, b.exts, b.extsKnown, b.lastLine, b.dead = head, nil, true, 0, map[uint64]bool{}
 	listed := make([]row, 0, strings.Count(rest, "\n"))
 	used, bad := parseListLines(rest, head.version, 0, func(uid uint32, ext, base string) {
 		b.head.next, b.lastLine = max(b.head.next, uid+1), uid
@@ -318,7 +319,8 @@ func (b *box) takeList(text string, cut bool) {
 		} else if known || uid >= b.judged {
 			listed = append(listed, row{uid: uid, base: base})
 		} else {
-			return // it has no file, and we know that
+			b.dead[b.hash(base)] = true // it has no file, and we know that
+			return
 		}
 		b.ext(uid, ext)
 	})
@@ -471,6 +473,32 @@ func (b *box) writeList(fresh uint32) error {
 	return b.rewriteList()
 }
 
+var deadSeed = maphash.MakeSeed()
+
+func (b *box) hash(base string) uint64 { return maphash.String(deadSeed, base) }
+
+// died tells whether the list may have a line of this base name whose message is gone: a file that comes back
+// gets a new UID, and then the former line has to go.
+func (b *box) died(base string) bool {
+	if b.dead == nil {
+		b.dead = map[uint64]bool{}
+		if b.listEnd == 0 {
+			return false
+		}
+		data, _, err := b.dir.readFile(listName, 0, maxListSize)
+		if err != nil {
+			return false
+		}
+		_, lines, _ := strings.Cut(asString(data), "\n")
+		parseListLines(lines, b.head.version, 0, func(uid uint32, _, base string) {
+			if _, _, ok := b.rows.blocks.find(uid); !ok {
+				b.dead[b.hash(base)] = true
+			}
+		})
+	}
+	return b.dead[b.hash(base)]
+}
+
 // listWorn tells whether many lines of the list are those of messages that are gone, as far as its length says.
 func (b *box) listWorn() bool {
 	const usual = 80 // octets of a line
@@ -570,7 +598,7 @@ func (b *box) rewriteList() error {
 	}
 	b.head = h
 	b.list, b.listEnd, b.listWhole, b.listTail = st, int64(len(text)), true, tail(string(text))
-	b.rewrite, b.distrust = false, false
+	b.rewrite, b.distrust, b.dead = false, false, map[uint64]bool{}
 	b.lastLine, b.judged = b.rows.last(), b.head.next
 	return nil
 }
