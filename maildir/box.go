@@ -27,15 +27,15 @@ type box struct {
 	exts      map[uint32]string
 	extsKnown bool // exts and the head's fields are those of the whole list
 	index     index
-	lastLine  uint32 // the largest UID on the list
+	lastLine  uint32          // the largest UID on the list
 	dead      map[uint64]bool // hashes of the base names of such lines; nil: not known
 	judged    uint32          // lines below this UID that are not in rows have no file any more
-	list      stamp  // of the file as we read it
-	listEnd   int64  // octets of it in whole lines
-	listTail  string // its last octets as far as listEnd
-	listWhole bool   // nothing follows them
-	rewrite   bool   // there is reason to write it anew
-	distrust  bool   // what can be read there may not be on disk
+	list      stamp           // of the file as we read it
+	listEnd   int64           // octets of it in whole lines
+	listTail  string          // its last octets as far as listEnd
+	listWhole bool            // nothing follows them
+	rewrite   bool            // there is reason to write it anew
+	distrust  bool            // what can be read there may not be on disk
 
 	keywords keywordNames
 	kwStamp  stamp
@@ -53,6 +53,7 @@ type box struct {
 	journal journal
 	usable  bool  // the journal is there, and says all that log does not
 	past    bool  // … but clients may have been told more than it says
+	fresh   bool  // cur was not read since the journal was read first
 	told    views // what it says of the views
 	log     changes
 	modseq  uint64 // highest one given

@@ -121,12 +121,14 @@ var entriesRoom = sync.Pool{New: func() any { return new(Entries) }}
 func (f *Folder) Entries(level Level, maker *Maker) *Entries {
 	e := entriesRoom.Get().(*Entries)
 	e.f, e.level, e.maker = f, level, maker
-	f.mu.Lock()
-	validity := f.head.validity
-	if f.dir != nil {
-		e.p = f.dir.hold()
+	validity := uint32(0)
+	if b, err := f.enter(); err == nil {
+		e.p = b.dir.hold()
+		b.mu.Lock()
+		validity = b.head.validity
+		b.mu.Unlock()
+		b.leave()
 	}
-	f.mu.Unlock()
 	if e.p != nil && validity != 0 {
 		e.file = e.p.turn.cache.get(e.p, f.name, validity, maker.Version, true)
 	}
@@ -370,9 +372,7 @@ func (f *Folder) studyFile(m Message, e *Entry, maker *Maker) error {
 
 // weigh fills in the sizes and dates of a message.
 func (f *Folder) weigh(m Message, e *Entry) error {
-	f.mu.Lock()
 	st, err := f.stat(m)
-	f.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -385,12 +385,12 @@ func (f *Folder) weigh(m Message, e *Entry) error {
 
 // openStored opens a message's file as it is stored, and holds the directory for what is still to be done with it.
 func (f *Folder) openStored(m Message) (file *os.File, st unix.Stat_t, dir *place, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.dir == nil {
-		return nil, st, nil, fs.ErrClosed
+	b, err := f.enter()
+	if err != nil {
+		return nil, st, nil, err
 	}
-	if file, err = f.open(m); err != nil {
+	defer b.leave()
+	if file, err = b.open(m); err != nil {
 		return nil, st, nil, err
 	}
 	raw, err := file.SyscallConn()
@@ -403,5 +403,5 @@ func (f *Folder) openStored(m Message) (file *os.File, st unix.Stat_t, dir *plac
 		file.Close()
 		return nil, st, nil, fmt.Errorf("open message %d: %w", m.UID, err)
 	}
-	return file, st, f.dir.hold(), nil
+	return file, st, b.dir.hold(), nil
 }

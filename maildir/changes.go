@@ -217,7 +217,7 @@ func (b *box) readJournal() {
 		b.usable = b.head.validity == b.journal.validity()
 	}
 	if s != nil && first {
-		b.past = b.isPast()
+		b.past, b.fresh = b.isPast(), true
 	}
 }
 

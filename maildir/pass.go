@@ -106,6 +106,7 @@ func (b *box) pass(readCur bool) (*pass, error) {
 			return nil, err
 		}
 		b.cur.cost = time.Since(b.cur.read)
+		b.fresh = false
 	}
 	newAfter, curAfter, err := b.stamps()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pennypost/maildir/internal/disk"
 	"pennypost/maildir/internal/powercut"
@@ -157,6 +158,8 @@ func TestPowerCut(t *testing.T) {
 func (c *scene) cut(dir string, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	n, bad := 0, 0
+	before := sinceBoot
+	defer func() { sinceBoot = before }()
 	for st := range c.log.States(r, *powercutStates) {
 		c.at = newDues()
 		c.at.folder(inbox)
@@ -167,6 +170,8 @@ func (c *scene) cut(dir string, seed uint64) {
 		if err != nil {
 			c.Fatal(err)
 		}
+		boot := time.Now()
+		sinceBoot = func() time.Duration { return time.Since(boot) }
 		disk.Hook = afterwards(inode)
 		if n++; bad < 3 {
 			if wrong := c.at.check(c, path); wrong != nil {
