@@ -34,6 +34,8 @@ type cacheSlot struct {
 	mu   sync.Mutex
 	file *cacheFile
 	idle *time.Timer
+
+	filling bool // somebody makes what is missing
 }
 
 // cacheIdle is after how long the places of records are forgotten when nobody asks for any.
@@ -107,7 +109,7 @@ type Entries struct {
 const entryBatch = 128
 
 // Known is what is known of one message. The entry is nil when the message cannot be read: ErrGone, or an error of the
-// file.
+// file. Texts that the level asks for are there, but TextFields and TextParts when they would be too long.
 type Known struct {
 	*Entry
 	Err   error
@@ -118,7 +120,9 @@ type Known struct {
 var entriesRoom = sync.Pool{New: func() any { return new(Entries) }}
 
 // Entries begins to tell what is known of messages at a level. The texts are those of maker.
-func (f *Folder) Entries(level Level, maker *Maker) *Entries {
+func (f *Folder) Entries(level Level, maker *Maker) *Entries { return f.newEntries(level, maker, true) }
+
+func (f *Folder) newEntries(level Level, maker *Maker, create bool) *Entries {
 	e := entriesRoom.Get().(*Entries)
 	e.f, e.level, e.maker = f, level, maker
 	validity := uint32(0)
@@ -130,7 +134,7 @@ func (f *Folder) Entries(level Level, maker *Maker) *Entries {
 		b.leave()
 	}
 	if e.p != nil && validity != 0 {
-		e.file = e.p.turn.cache.get(e.p, f.name, validity, maker.Version, true)
+		e.file = e.p.turn.cache.get(e.p, f.name, validity, maker.Version, create)
 	}
 	return e
 }
@@ -205,8 +209,12 @@ func (e *Entries) lookUp(msgs []Message) {
 	}
 	var err error
 	e.arena, err = e.file.read(e.arena[:0], e.wants, func(w want, b []byte) {
-		if to := &e.room[w.i]; e.file.parseEntry(b, w.uid, hashBase(msgs[w.i].base), to) {
-			e.known[w.i].Entry = to
+		to, k := &e.room[w.i], &e.known[w.i]
+		if !e.file.parseEntry(b, w.uid, hashBase(msgs[w.i].base), to) {
+			return
+		}
+		if k.large = to.Level > Sizes && e.level > Sizes && to.Texts[TextEnvelope] == nil; !k.large {
+			k.Entry = to
 		}
 	})
 	if err != nil {
@@ -221,7 +229,7 @@ var helpers = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 func (e *Entries) learn(msgs []Message) {
 	var unknown []int
 	for i := range msgs {
-		if e.known[i].Entry == nil {
+		if e.known[i].Entry == nil && !e.known[i].large {
 			unknown = append(unknown, i)
 		}
 	}
@@ -238,7 +246,7 @@ func (e *Entries) learn(msgs []Message) {
 			i := unknown[n]
 			k := e.f.study(msgs[i], e.level, e.maker)
 			if k.large = len(msgs) > 1 && k.Entry != nil && k.size() > maxEntry; k.large {
-				k.Entry = nil
+				clear(k.Texts[:])
 			}
 			e.known[i] = k
 		}
@@ -274,9 +282,12 @@ func (e *Entries) note(msgs []Message, learned []int) {
 			continue
 		}
 		at, ok := len(e.out), false
-		if e.out, ok = e.file.appendEntry(e.out, msgs[i].UID, msgs[i].base, k.Entry); ok {
-			locs = append(locs, loc{msgs[i].UID, uint32(len(e.out)-at) | uint32(k.Level)<<30, uint64(at)})
+		if e.out, ok = e.file.appendEntry(e.out, msgs[i].UID, msgs[i].base, k.Entry); !ok {
+			slim := *k.Entry // it says that there is more to know than it can hold
+			clear(slim.Texts[:])
+			e.out, _ = e.file.appendEntry(e.out, msgs[i].UID, msgs[i].base, &slim)
 		}
+		locs = append(locs, loc{msgs[i].UID, uint32(len(e.out)-at) | uint32(k.Level)<<30, uint64(at)})
 	}
 	if len(locs) == 0 {
 		return

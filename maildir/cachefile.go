@@ -284,6 +284,12 @@ func (f *cacheFile) want(l Level) error {
 	return f.append(f.seal(openRec(nil), 0, cacheRec{kind: wishRec, level: l}), nil)
 }
 
+func (f *cacheFile) wished() Level {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wish
+}
+
 // forget makes an entry void.
 func (f *cacheFile) forget(p *place, uid uint32) error {
 	return f.write(p, f.seal(openRec(nil), 0, cacheRec{kind: forgetRec, uid: uid}), []loc{{uid: uid}})
@@ -438,21 +444,29 @@ func (p *place) putCache(fill func(fd int) error) error {
 // more since. What others add meanwhile may be lost. Readers of the old file go on with it.
 func (f *cacheFile) tidy(p *place, alive func(uid uint32) bool) (bool, error) {
 	f.mu.Lock()
-	f.index = sorted(append(f.index, f.fresh...))
-	f.fresh, f.freshAt = nil, map[uint32]int{}
-	var kept []loc
-	live := int64(0)
+	if len(f.fresh) > 0 {
+		f.index = sorted(append(f.index, f.fresh...))
+		f.fresh, f.freshAt = nil, map[uint32]int{}
+	}
+	live, n := int64(0), 0
 	for _, l := range f.index {
 		if alive(l.uid) {
 			live += int64(l.len())
+			n++
+		}
+	}
+	dead, wish := f.walked-cacheHead-live-int64(n)*locLen, f.wish
+	if f.broken || dead <= live || dead < walkPiece {
+		f.mu.Unlock()
+		return false, nil
+	}
+	kept := make([]loc, 0, n)
+	for _, l := range f.index {
+		if alive(l.uid) {
 			kept = append(kept, l)
 		}
 	}
-	dead, wish, broken := f.walked-cacheHead-live-int64(len(kept))*locLen, f.wish, f.broken
 	f.mu.Unlock()
-	if broken || dead <= live || dead < walkPiece {
-		return false, nil
-	}
 	return true, p.putCache(func(fd int) error { return f.rewrite(fd, kept, wish) })
 }
 

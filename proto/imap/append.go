@@ -72,6 +72,7 @@ func (s *Session) append(p *parser) reply {
 	case err != nil:
 		return s.failed(err)
 	}
+	learn(folder, uid)
 	return reply{"OK", codef("APPENDUID %d %d", folder.UIDValidity(), uid), "appended"}
 }
 

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pennypost/maildir"
@@ -175,4 +176,44 @@ func TestCacheSwapped(t *testing.T) {
 	if out := ask(t, dir, "FETCH 1:* (ENVELOPE INTERNALDATE)"); !bytes.Equal(out[bytes.Index(out, []byte("FETCH")):], want[bytes.Index(want, []byte("FETCH")):]) {
 		t.Errorf("%s\nwant\n%s", out, want)
 	}
+}
+
+// What one client asked for is looked up by the way for messages that come later.
+func TestCacheFilling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, _ := lay(t)
+		d := talk(t, dir)
+		size := func() int64 {
+			st, err := os.Stat(filepath.Join(dir, "pennypost-cache"))
+			if err != nil {
+				return 0
+			}
+			return st.Size()
+		}
+		time.Sleep(time.Minute)
+		if size() != 0 {
+			t.Error("a cache before anybody has asked")
+		}
+		d.say("2 FETCH 1:* ENVELOPE")
+		asked := size()
+		if err := os.WriteFile(filepath.Join(dir, "new", "1700000000.M1P1.host"), []byte("Subject: later\n\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.say("3 NOOP")
+		time.Sleep(time.Minute)
+		if now := size(); asked == 0 || now <= asked {
+			t.Errorf("the cache has %d octets, and later %d", asked, now)
+		}
+		before := size()
+		d.say("4 FETCH 4 ENVELOPE")
+		if size() != before {
+			t.Error("it was looked up again")
+		}
+		if d.say("5 APPEND INBOX {15+}\r\nSubject: own\r\n\r\n") == 0 || size() <= before {
+			t.Error("an appended message is not in the cache")
+		}
+		if d.say("6 COPY 1 INBOX"); size() <= before+200 {
+			t.Error("a copy is not in the cache")
+		}
+	})
 }

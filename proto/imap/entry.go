@@ -29,18 +29,45 @@ var usualFields = func() map[string]bool {
 	return m
 }()
 
-// texts are the buffers that messages are read into to make their entries.
-var texts = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+// An entryWriter is the room in which an entry is made.
+type entryWriter struct {
+	file  []byte // the message
+	b     []byte // the texts, one behind the other
+	texts [len(maildir.Entry{}.Texts)]struct{ from, to int }
+}
+
+var entryWriters = sync.Pool{New: func() any { return &entryWriter{file: make([]byte, 0, 16<<10)} }}
+
+// add takes what was appended to b as a text.
+func (w *entryWriter) add(t maildir.Text, b []byte) {
+	w.texts[t].from, w.texts[t].to = len(w.b), len(b)
+	w.b = b
+}
+
+// finish gives the entry its texts.
+func (w *entryWriter) finish(e *maildir.Entry) {
+	b := bytes.Clone(w.b)
+	for i, t := range w.texts {
+		if t.to > 0 {
+			e.Texts[i] = b[t.from:t.to:t.to]
+		}
+	}
+}
 
 // makeEntry reads of a message what its level asks for.
 func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.Entry) error {
-	buf := texts.Get().(*[]byte)
-	defer texts.Put(buf)
+	w := entryWriters.Get().(*entryWriter)
+	defer func() {
+		if cap(w.b) <= short {
+			entryWriters.Put(w)
+		}
+	}()
+	w.b, w.texts = w.b[:0], [len(w.texts)]struct{ from, to int }{}
 	src := &source{ReaderAt: file, stored: octets}
 	var err error
 	if level < maildir.Whole { // mostly the beginning is enough
-		src.stored = min(octets, int64(cap(*buf)))
-		if err := src.load(buf); err != nil {
+		src.stored = min(octets, int64(cap(w.file)))
+		if err := src.load(&w.file); err != nil {
 			return err
 		}
 		if end, found := headerEnd(src.text); found {
@@ -50,7 +77,7 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 		}
 	}
 	if src.tree == nil {
-		if err = src.load(buf); err == nil {
+		if err = src.load(&w.file); err == nil {
 			src.tree, err = src.parse()
 		}
 	}
@@ -61,40 +88,35 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 	if err != nil {
 		return err
 	}
-	b := make([]byte, 0, 2<<10)
-	add := func(t maildir.Text, f func(b []byte) []byte) {
-		at := len(b)
-		b = f(b)
-		e.Texts[t] = b[at:len(b):len(b)]
-	}
 	env := src.tree.Envelope
-	add(maildir.TextEnvelope, func(b []byte) []byte { return appendEnvelope(b, env) })
-	add(maildir.TextFields, func(b []byte) []byte { return appendUsual(b, head) })
-	if len(e.Texts[maildir.TextFields]) > maxFieldsText {
-		e.Texts[maildir.TextFields] = nil
+	w.add(maildir.TextEnvelope, appendEnvelope(w.b, env))
+	if b := appendUsual(w.b, head); len(b)-len(w.b) <= maxFieldsText {
+		w.add(maildir.TextFields, b)
 	}
-	add(maildir.TextSubject, func(b []byte) []byte { return append(b, baseSubject(mimetree.DecodeWords(env.Subject))...) })
-	add(maildir.TextFrom, func(b []byte) []byte { return appendFirst(b, env.From) })
-	add(maildir.TextTo, func(b []byte) []byte { return appendFirst(b, env.To) })
-	add(maildir.TextCc, func(b []byte) []byte { return appendFirst(b, env.Cc) })
-	add(maildir.TextThread, func(b []byte) []byte { return appendThread(b, env) })
+	w.add(maildir.TextSubject, append(w.b, baseSubject(mimetree.DecodeWords(env.Subject))...))
+	w.add(maildir.TextFrom, appendFirst(w.b, env.From))
+	w.add(maildir.TextTo, appendFirst(w.b, env.To))
+	w.add(maildir.TextCc, appendFirst(w.b, env.Cc))
+	w.add(maildir.TextThread, appendThread(w.b, env))
 	if t, ok := mimetree.ParseDate(env.Date); ok {
 		_, zone := t.Zone()
 		e.Sent, e.Zone, e.HasSent = t.Unix(), int16(zone/60), true
 	}
-	if level < maildir.Whole {
-		return nil
+	if level == maildir.Whole {
+		w.add(maildir.TextStructure, appendStructure(w.b, src.tree, true))
+		w.add(maildir.TextParts, appendPartMap(w.b, src.tree))
+		text, err := src.preview()
+		if err != nil {
+			return err
+		}
+		w.add(maildir.TextPreview, append(w.b, text...))
+		e.Size = src.tree.Header.Size + src.tree.Body.Size
+		if e.Lacks, err = src.lacks(); err != nil {
+			return err
+		}
 	}
-	add(maildir.TextStructure, func(b []byte) []byte { return appendStructure(b, src.tree, true) })
-	add(maildir.TextParts, func(b []byte) []byte { return appendPartMap(b, src.tree) })
-	text, err := src.preview()
-	if err != nil {
-		return err
-	}
-	add(maildir.TextPreview, func(b []byte) []byte { return append(b, text...) })
-	e.Size = src.tree.Header.Size + src.tree.Body.Size
-	e.Lacks, err = src.lacks()
-	return err
+	w.finish(e)
+	return nil
 }
 
 // lacks is how many octets of its CRLF the last line of the message lacks.

@@ -41,6 +41,7 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	v.state, v.keywords = now, len(now.Keywords)
 	v.arrived()
 	s.view, s.state = v, selected
+	v.fill(s.ctx)
 
 	s.tellFlags()
 	s.untagged("%d EXISTS", v.len())

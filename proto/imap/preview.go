@@ -12,7 +12,8 @@ import (
 
 const (
 	previewLength = 200      // characters (RFC 8970 §3.1)
-	previewSource = 16 << 10 // octets of a body that are looked at for them
+	previewPlain  = 4 << 10  // octets of plain text that are looked at for them
+	previewHTML   = 16 << 10 // of HTML, which often begins with its styles
 )
 
 // preview is how the text of a message begins (RFC 8970): the first part that
@@ -23,22 +24,32 @@ func (src *source) preview() (string, error) {
 	if part == nil {
 		return "", nil
 	}
-	octets, err := src.slice(part.Body.Start, min(part.Body.End, part.Body.Start+previewSource))
+	most := int64(previewPlain)
+	if part.Subtype == "html" {
+		most = previewHTML
+	}
+	octets, err := src.slice(part.Body.Start, min(part.Body.End, part.Body.Start+most))
 	if err != nil {
 		return "", err
 	}
 	w := &prefix{}
 	c, _ := mimetree.NewTextWriter(w, part.Charset())
 	d, _ := mimetree.NewDecoder(c, part.Encoding)
+	if part.Subtype != "html" && len(octets) > 1<<10 { // mostly that is enough
+		d.Write(octets[:1<<10])
+		if text := shorten(string(w.b)); utf8.RuneCountInString(text) >= previewLength-1 {
+			return text, nil
+		}
+		octets = octets[1<<10:]
+	}
 	if _, err := d.Write(octets); err == nil {
 		d.Close()
 		c.Close()
 	}
-	text := string(w.b)
 	if part.Subtype == "html" {
-		text = withoutTags(text)
+		return shorten(withoutTags(string(w.b))), nil
 	}
-	return shorten(text), nil
+	return shorten(string(w.b)), nil
 }
 
 // previewPart finds the part that the preview is of; attachments are none.
@@ -67,7 +78,7 @@ type prefix struct{ b []byte }
 var errEnough = errors.New("enough")
 
 func (w *prefix) Write(p []byte) (int, error) {
-	room := previewSource - len(w.b)
+	room := previewHTML - len(w.b)
 	w.b = append(w.b, p[:min(room, len(p))]...)
 	if len(p) >= room {
 		return room, errEnough

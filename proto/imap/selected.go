@@ -121,6 +121,7 @@ func (s *Session) transfer(p *parser, away bool) reply {
 		do = v.folder.Move
 	}
 	pairs, err := do(msgs, to)
+	v.folder.CopyEntries(msgs, pairs, to, entries)
 	code := copyUID(to.UIDValidity(), pairs)
 	switch {
 	case err != nil && !(away && len(pairs) > 0):

@@ -17,9 +17,18 @@ func appendEnvelope(b []byte, e *mimetree.Envelope) []byte {
 	b = appendNString(b, e.Date, e.HasDate)
 	b = append(b, ' ')
 	b = appendNString(b, e.Subject, e.HasSubject)
-	for _, list := range []string{e.From, or(e.Sender, e.From), or(e.ReplyTo, e.From), e.To, e.Cc, e.Bcc} {
+	lists := [...]string{e.From, or(e.Sender, e.From), or(e.ReplyTo, e.From), e.To, e.Cc, e.Bcc}
+	from, to := 0, 0 // where the answer for From stands
+	for i, list := range lists {
 		b = append(b, ' ')
-		b = appendAddresses(b, list)
+		if i > 0 && list == e.From {
+			b = append(b, b[from:to]...)
+			continue
+		}
+		at := len(b)
+		if b = appendAddresses(b, list); i == 0 {
+			from, to = at, len(b)
+		}
 	}
 	b = append(b, ' ')
 	b = appendNString(b, e.InReplyTo, e.HasInReplyTo)

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io/fs"
 	"iter"
@@ -24,6 +25,9 @@ type view struct {
 	late     []uint32       // UIDs of those among them that came too late for a number, rising
 	gone     []missing      // messages with a number that are no longer in state, rising
 	keywords int            // of state.Keywords, told in FLAGS
+
+	filling chan struct{} // closed when the cache is filled; nil: nobody does that
+	stop    context.CancelFunc
 }
 
 // A missing message was removed, and the client has not been told yet.
@@ -31,8 +35,6 @@ type missing struct {
 	maildir.Message
 	number int
 }
-
-func (v *view) close() { v.folder.Close() }
 
 // look returns what the disk has now.
 func (v *view) look() (*maildir.State, error) {
@@ -179,6 +181,7 @@ func (s *Session) tell(expunge bool, quiet *own) {
 	if n := v.arrived(); n > 0 {
 		s.untagged("%d EXISTS", v.len())
 		s.untagged("%d RECENT", v.recent())
+		v.fill(s.ctx)
 	}
 	for _, uid := range changed {
 		n, known := v.number(uid)

@@ -56,7 +56,11 @@ const maxAddresses = 100_000 // of one list
 // refused. What has no angle brackets and more than one word is a name with an address behind
 // it if one of the words has an @. Time is linear in the length of the list.
 func ParseAddresses(list string) []Address {
+	if strings.Trim(list, " \t\r\n") == "" {
+		return nil
+	}
 	p := addressParser{s: list}
+	p.words, p.quoted, p.joined = p.room.words[:0], p.room.quoted[:0], p.room.joined[:0]
 	p.list()
 	return p.out
 }
@@ -72,7 +76,12 @@ type addressParser struct {
 	comment string
 	at      bool // one of them has an @
 	angle   *Address
+	inAngle Address // what angle points to
 	group   bool
+	room    struct {
+		words          [8]string
+		quoted, joined [8]bool
+	}
 }
 
 // list = (address / group) *("," (address / group)), semicolons as commas
@@ -213,15 +222,19 @@ func (p *addressParser) angleAddr() {
 	if p.angle != nil {
 		return // a second one belongs to nobody
 	}
-	v = strings.Trim(uncomment(Unfold([]byte(v))), " \t<")
-	a := Address{}
+	if strings.ContainsAny(v, "\r\n") {
+		v = Unfold([]byte(v))
+	}
+	v = strings.Trim(uncomment(strings.Trim(v, " \t")), " \t<")
+	a := &p.inAngle
+	*a = Address{}
 	if strings.HasPrefix(v, "@") {
 		if before, after, ok := strings.Cut(v, ":"); ok {
 			a.Route, v = before, after
 		}
 	}
 	a.Local, a.Domain = SplitAddr(v)
-	p.angle = &a
+	p.angle = a
 }
 
 // uncomment takes the comments out of an addr-spec (RFC 5322 §4.4).
@@ -282,6 +295,11 @@ func (p *addressParser) phrase(from, to int) string {
 		return p.words[from]
 	}
 	var b strings.Builder
+	octets := 0
+	for _, w := range p.words[from:to] {
+		octets += len(w) + 1
+	}
+	b.Grow(octets)
 	for i := from; i < to; i++ {
 		if i > from && !p.joined[i] {
 			b.WriteByte(' ')

@@ -23,8 +23,10 @@ func ParseDate(s string) (time.Time, bool) {
 	if len(s) > 256 {
 		s = s[:256]
 	}
-	if t, err := time.Parse(time.RFC3339, strings.Trim(s, " \t")); err == nil {
-		return t, true
+	if t := strings.Trim(s, " \t"); len(t) > 4 && t[4] == '-' {
+		if t, err := time.Parse(time.RFC3339, t); err == nil {
+			return t, true
+		}
 	}
 	var day, year, zone int
 	var month time.Month
@@ -84,7 +86,7 @@ func ParseDate(s string) (time.Time, bool) {
 
 // dateWords cuts at blanks, commas and comments, and at the dashes inside "1-Jan-2024".
 func dateWords(s string) []string {
-	var words []string
+	words := make([]string, 0, 8)
 	start := -1
 	end := func(i int) {
 		if start >= 0 {

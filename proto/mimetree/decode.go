@@ -68,6 +68,9 @@ func (d *Decoder) Write(p []byte) (int, error) {
 
 // run decodes what was held back and p.
 func (d *Decoder) run(p []byte, last bool) error {
+	if d.out == nil {
+		d.out = make([]byte, 0, len(p))
+	}
 	d.out = d.out[:0]
 	if len(d.rest) > 0 {
 		d.rest = append(d.rest, p...)

@@ -100,7 +100,12 @@ type headerEnd struct {
 // header with no field at all, the first line that is no field. It fills in the part.
 func (s *scanner) readHeader(p *Part, message bool, kind *Content) (headerEnd, error) {
 	start, root := s.here, len(s.open) == 0
-	s.header = s.header[:0]
+	first := s.pos
+	inPlace := s.base == 0 && s.eof // buf holds all of the message, and is not moved
+	s.header = s.room[:0]
+	if inPlace {
+		s.header = s.buf[first:first]
+	}
 	var (
 		fields, looks int
 		cut           bool
@@ -149,16 +154,22 @@ func (s *scanner) readHeader(p *Part, message bool, kind *Content) (headerEnd, e
 				break // text without a header
 			}
 		}
-		if room := s.o.Header - len(s.header); room >= len(line) {
-			s.header = append(s.header, line...)
+		n := len(line)
+		if room := s.o.Header - len(s.header); room < n {
+			n, cut = room, true
+		}
+		if inPlace { // the lines follow each other, up to where it is cut
+			s.header = s.buf[first : first+len(s.header)+n]
 		} else {
-			s.header = append(s.header, line[:room]...)
-			cut = true
+			s.header = append(s.header, line[:n]...)
 		}
 		s.pass(line)
 	}
 	if cut {
 		p.problem("long-header", "a header block longer than the limit: what is past it is not read")
+	}
+	if !inPlace {
+		s.room = s.header
 	}
 	end := headerEnd{header: len(s.header), body: s.here}
 	if bad >= 0 && !cut && (fields == 0 && root || !blank && !message) {
@@ -219,7 +230,7 @@ func (c *Content) read(h Header) (kept int) {
 	var seen [8]bool
 	first := func(i int) bool { was := seen[i]; seen[i] = true; return !was }
 	for f := range h.All() {
-		if len(f.Name) < 10 || !strings.EqualFold(string(f.Name[:8]), "content-") {
+		if len(f.Name) < 10 || len(f.Name) > shortName || string(f.lower()[:8]) != "content-" {
 			continue
 		}
 		take := func(i int, to *string) {
@@ -227,7 +238,7 @@ func (c *Content) read(h Header) (kept int) {
 				*to = limited(f.Value)
 			}
 		}
-		switch strings.ToLower(string(f.Name[8:])) {
+		switch string(f.lower()[8:]) {
 		case "type":
 			if !first(0) {
 				break
@@ -328,7 +339,7 @@ func (e *Envelope) read(h Header) (kept int) {
 			continue
 		}
 		to, many := (*string)(nil), false
-		switch strings.ToLower(string(f.Name)) {
+		switch string(f.lower()) {
 		case "date":
 			to, e.HasDate = &e.Date, true
 		case "subject":

@@ -22,6 +22,21 @@ func (f Field) Is(name string) bool {
 	return len(f.Name) == len(name) && strings.EqualFold(string(f.Name), name)
 }
 
+// shortName is longer than the names of all fields that are looked for.
+const shortName = 32
+
+// lower is the name of a field in lower case, without what is longer than shortName.
+func (f Field) lower() []byte {
+	b := make([]byte, 0, shortName) // does not escape
+	for _, c := range f.Name[:min(len(f.Name), shortName)] {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
 // Text is the value unfolded and trimmed, not decoded.
 func (f Field) Text() string { return Unfold(f.Value) }
 

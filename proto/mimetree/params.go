@@ -42,6 +42,14 @@ type paramParser struct {
 func (p *paramParser) value() string {
 	var b strings.Builder
 	p.space()
+	end := len(p.s)
+	if n := strings.IndexAny(p.s[p.i:], "; \t\r\n("); n >= 0 {
+		end = p.i + n
+	}
+	if v := p.s[p.i:end]; len(v) <= maxParam && (end == len(p.s) || p.s[end] == ';') { // mostly it is one word
+		p.i = end
+		return strings.ToLower(v)
+	}
 	for p.i < len(p.s) && p.s[p.i] != ';' {
 		c := p.s[p.i]
 		switch {
@@ -98,7 +106,11 @@ func (p *paramParser) param() (Param, bool) {
 	} else {
 		v = p.plain()
 	}
-	return Param{strings.Clone(name[:min(len(name), 256)]), strings.Clone(v[:min(len(v), maxParam)])}, true
+	name, v = name[:min(len(name), 256)], v[:min(len(v), maxParam)]
+	if len(p.s) > 512 { // not to hold what is left of it
+		name, v = strings.Clone(name), strings.Clone(v)
+	}
+	return Param{name, v}, true
 }
 
 // quoted reads a quoted-string. A backslash quotes only a quote or a backslash: in others it is
@@ -312,6 +324,9 @@ func joinPieces(pieces []piece) (string, bool) {
 // Joined returns the parameters as IMAP's BODYSTRUCTURE gives them: continuations put together, those
 // in the extended form named "name*", nothing decoded, each name once.
 func (p Params) Joined() Params {
+	if !slices.ContainsFunc(p, func(q Param) bool { return strings.Contains(q.Name, "*") }) && !p.doubled() {
+		return p
+	}
 	var out Params
 	for i := range p {
 		base, _, _ := strings.Cut(p[i].Name, "*")
@@ -327,6 +342,21 @@ func (p Params) Joined() Params {
 		}
 	}
 	return out
+}
+
+// doubled tells whether a name stands twice, as far as that is cheap to see.
+func (p Params) doubled() bool {
+	if len(p) > 8 {
+		return true
+	}
+	for i := range p {
+		for j := range i {
+			if p[i].Name == p[j].Name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unpercent decodes %XX (RFC 2231 §4); a percent sign before anything else is itself.

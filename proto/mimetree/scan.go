@@ -43,7 +43,9 @@ const (
 func Parse(r io.Reader, o *Options) (*Part, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	s := scanner{r: r, buf: *buf}
+	s := newScanner()
+	defer s.free()
+	s.r, s.buf = r, *buf
 	if o != nil {
 		s.o = *o
 	}
@@ -52,9 +54,28 @@ func Parse(r io.Reader, o *Options) (*Part, error) {
 
 // ParseText reads a message that is in memory. Nothing of the tree is part of text.
 func ParseText(text []byte) *Part {
-	s := scanner{buf: text, end: len(text), eof: true}
+	s := newScanner()
+	defer s.free()
+	s.buf, s.end, s.eof = text, len(text), true
 	p, _ := s.message()
 	return p
+}
+
+// scanners are those that can be used again.
+var scanners = sync.Pool{New: func() any { return &scanner{delimiters: map[string]int{}} }}
+
+func newScanner() *scanner { return scanners.Get().(*scanner) }
+
+// free gives a scanner back with nothing in it but room.
+func (s *scanner) free() {
+	clear(s.open)
+	clear(s.delimiters)
+	again := scanner{open: s.open[:0], writers: s.writers[:0], delimiters: s.delimiters}
+	if cap(s.room) <= bufferSize {
+		again.room = s.room[:0]
+	}
+	*s = again
+	scanners.Put(s)
 }
 
 // buffers are what messages are read into: most messages are smaller.
@@ -104,6 +125,7 @@ type scanner struct {
 	parts      int
 	kept       int    // octets of field values in the tree
 	header     []byte // of the entity being begun
+	room       []byte // for header, when it is not a stretch of buf
 }
 
 // fill reads more behind what is there. Everything before pos and the line end there may be
@@ -211,7 +233,6 @@ func (s *scanner) message() (*Part, error) {
 	s.o.Depth = cmp.Or(max(s.o.Depth, 0), defaultDepth)
 	s.o.Parts = cmp.Or(max(s.o.Parts, 0), defaultParts)
 	s.o.Header = cmp.Or(max(s.o.Header, 0), defaultHeader)
-	s.delimiters = map[string]int{}
 	root := &Part{}
 	s.parts = 1
 	if err := s.entity(root, true, plainText); err != nil {
