@@ -56,12 +56,21 @@ func (b *box) change(msgs []Message, c Change) (refused []uint32, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.UnchangedSince > 0 && b.log.messages() { // what was seen before has to have its number
+		if b.commit(lk, false) != nil {
+			b.commit(nil, false)
+		}
+	}
+	late, seen := map[uint32]bool{}, len(b.log.changed)
 	done := b.ownChange()
 	var trouble error
 	for _, m := range msgs {
 		lk.touch()
 		err := b.with(m, func(r row, path string) error {
-			if c.UnchangedSince > 0 && r.modseq > c.UnchangedSince {
+			for ; c.UnchangedSince > 0 && seen < len(b.log.changed); seen++ {
+				late[b.log.changed[seen]] = true // found out on the way to a file: it has no number yet
+			}
+			if c.UnchangedSince > 0 && (r.modseq > c.UnchangedSince || late[r.uid]) {
 				refused = append(refused, r.uid)
 				return nil
 			}
