@@ -193,20 +193,22 @@ func (b *box) snapshot() *snapshot {
 	return s
 }
 
-// readJournal learns what other processes have changed. A journal that cannot be read is none.
-func (b *box) readJournal() {
+// readJournal learns what other processes have changed. A journal that cannot be read is none. The names of keywords are
+// read between reading it and believing it: a letter has its name before the journal has the message that carries it.
+func (b *box) readJournal() error {
 	first := b.journal.validity() == 0
 	s, recs, err := b.journal.read(b.dir)
+	unnamed := b.readKeywords() // what was read of the journal has to be taken over all the same
 	if err != nil {
 		if b.usable = false; !errors.Is(err, errNoJournal) {
 			slog.Warn("the journal cannot be read", "folder", b.journal.folder, "err", err)
 		}
-		return
+		return unnamed
 	}
 	if s != nil {
 		if b.head.validity != 0 && b.journal.validity() != b.head.validity {
 			b.usable = false // it is of another time; the list tells
-			return
+			return unnamed
 		}
 		b.load(s)
 	}
@@ -219,6 +221,7 @@ func (b *box) readJournal() {
 	if s != nil && first {
 		b.past, b.fresh = b.isPast(), true
 	}
+	return unnamed
 }
 
 // isPast tells whether the journal may lack what clients were told: it was last written before this host was started, so
@@ -230,7 +233,7 @@ func (b *box) isPast() bool {
 
 // load takes over a snapshot.
 func (b *box) load(s *snapshot) {
-	head, keywords := b.head, b.keywords
+	head, keywords, gone := b.head, b.keywords, b.log.gone
 	exts, known, sizes := b.exts, b.extsKnown, b.sizes
 	list, end, tail, whole := b.list, b.listEnd, b.listTail, b.listWhole
 	b.clear()
@@ -258,6 +261,9 @@ func (b *box) load(s *snapshot) {
 	}
 	b.judged = b.head.next
 	b.adoptViews(&s.views)
+	for _, uid := range gone.list() { // what we have seen going, or moved away, stays gone
+		b.vanish(uid)
+	}
 }
 
 // replay takes over a change that another process has made.
@@ -279,6 +285,8 @@ func (b *box) replay(r *record) {
 			b.vanish(uid)
 		}
 	}
+	// What we have seen going, or moved away, stays gone, whatever somebody has seen of it before.
+	r.added = slices.DeleteFunc(r.added, func(a addition) bool { return mine.gone.has(a.uid) })
 	for _, a := range r.added {
 		delete(b.absent, a.base)
 		if old, ok := b.rows.get(a.uid); ok && old.base != a.base {

@@ -145,10 +145,9 @@ func (b *box) refresh() error {
 	if b.dir == nil {
 		return fs.ErrClosed
 	}
-	if err := b.readKeywords(); err != nil {
+	if err := b.readJournal(); err != nil {
 		return err
 	}
-	b.readJournal()
 	return b.readList()
 }
 
@@ -207,7 +206,7 @@ func (b *box) noteViews() {
 	}
 	defer lk.release()
 	before := b.version
-	if b.readJournal(); b.version == before && b.usable {
+	if b.readJournal() == nil && b.version == before && b.usable {
 		b.log.looked = true
 		b.commit(lk, false)
 	}
