@@ -214,9 +214,15 @@ func (e *baseEntry) change(f func(w flagWord) flagWord) {
 	}
 }
 
-// begin says that the owner of a bit is about to change it.
+// begin says that the owner of a bit is about to change it. If it was killed the last time it did, nobody knows what the
+// bit is.
 func (e *baseEntry) begin(bit int) {
-	e.change(func(w flagWord) flagWord { return w | 1<<(32+bit) })
+	e.change(func(w flagWord) flagWord {
+		if w.pending(bit) {
+			w &^= 1 << (16 + bit)
+		}
+		return w | 1<<(32+bit)
+	})
 }
 
 // done says what the bit is now, as was acknowledged.

@@ -23,7 +23,7 @@ type oddity struct {
 
 // strict: a message that one process has seen going away has another UID when it is back. Not before processes tell
 // each other.
-const strict = false
+const strict = true
 
 // How long a change of another process may hide: a Folder reads cur again after a while, and the machine may be busy.
 const patience = 15 * time.Second
