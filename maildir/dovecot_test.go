@@ -244,7 +244,7 @@ func TestDovecotDropIn(t *testing.T) {
 		t.Error(subs, err)
 	}
 	list, err := s.List()
-	want := []Info{{"INBOX", false}, {"Arch", true}, {"Arch.Top", false}, {"Arch.Ärger", true}, {"Arch.Ärger.2024", false}}
+	want := []Info{{Name: "INBOX"}, {Name: "Arch", NoSelect: true}, {Name: "Arch.Top"}, {Name: "Arch.Ärger", NoSelect: true}, {Name: "Arch.Ärger.2024"}}
 	if err != nil || !slices.Equal(list, want) {
 		t.Error(list, err)
 	}

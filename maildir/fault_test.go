@@ -94,9 +94,9 @@ func TestSyncFails(t *testing.T) {
 		want := []Info{{Name: "INBOX"}}
 		switch {
 		case made && !moved:
-			want = append(want, Info{"a", true}, Info{"a.b", false})
+			want = append(want, Info{Name: "a", NoSelect: true}, Info{Name: "a.b", NoSelect: false})
 		case moved && !removed:
-			want = append(want, Info{"c", true}, Info{"c.b", false})
+			want = append(want, Info{Name: "c", NoSelect: true}, Info{Name: "c.b", NoSelect: false})
 		}
 		if list, err := s.List(); err != nil || !slices.Equal(list, want) {
 			t.Errorf("sync %d: %v %v, want %v", fail, list, err, want)

@@ -23,6 +23,7 @@ const (
 type Info struct {
 	Name     string // UTF-8, "." between levels
 	NoSelect bool   // there are only folders below it
+	Use      string // what it is for, as CreateFolder was told: words like \Sent with a space between (RFC 6154)
 }
 
 // cleanName brings a folder's name into its one form, or tells that it can be none.
@@ -144,8 +145,8 @@ func (s *Store) List() ([]Info, error) {
 		return nil, fmt.Errorf("list folders: %w", err)
 	}
 	list := make([]Info, 0, len(found)+1)
-	for name := range found {
-		list = append(list, Info{Name: name})
+	for name, dir := range found {
+		list = append(list, Info{Name: name, Use: strings.Join(readUses(root, dir), " ")})
 		for i, c := range name {
 			if c == '.' && name[:i] != inbox {
 				if _, there := found[name[:i]]; !there {
@@ -215,17 +216,17 @@ func (p *place) move(from, to string) error {
 	return err
 }
 
-// CreateFolder makes a folder, whole or not at all, and synced. fs.ErrExist when there is one of this name,
-// ErrName when there cannot be.
-func (s *Store) CreateFolder(name string) error {
-	err := s.createFolder(name)
+// CreateFolder makes a folder, whole or not at all, and synced; uses say what it is for, as \Sent (RFC 6154).
+// fs.ErrExist when there is one of this name, ErrName when there cannot be.
+func (s *Store) CreateFolder(name string, uses ...string) error {
+	err := s.createFolder(name, uses...)
 	if err != nil {
 		return fmt.Errorf("create folder %q: %w", name, err)
 	}
 	return nil
 }
 
-func (s *Store) createFolder(name string) error {
+func (s *Store) createFolder(name string, uses ...string) error {
 	name, err := cleanName(name)
 	if err != nil {
 		return err
@@ -256,7 +257,7 @@ func (s *Store) createFolder(name string) error {
 		return err
 	}
 	stage := stagingName + uniqueName()
-	if err = s.stage(root, stage, st.Mode&0o777); err == nil {
+	if err = s.stage(root, stage, st.Mode&0o777, uses); err == nil {
 		err = root.move(stage, dir)
 	}
 	if err != nil {
@@ -267,7 +268,7 @@ func (s *Store) createFolder(name string) error {
 
 // stage makes a new folder under a hidden name, synced but for that name. Its UIDVALIDITY is given now, so that whoever
 // asks next gets the same answer.
-func (s *Store) stage(root *place, stage string, perm uint32) error {
+func (s *Store) stage(root *place, stage string, perm uint32, uses []string) error {
 	if err := root.subdir(stage, perm); err != nil {
 		return err
 	}
@@ -288,6 +289,11 @@ func (s *Store) stage(root *place, stage string, perm uint32) error {
 		return err
 	}
 	unix.Close(marker)
+	if len(uses) > 0 {
+		if err := p.replace(useName, useName+".tmp", []byte(strings.Join(uses, " ")+"\n"), nil); err != nil {
+			return err
+		}
+	}
 	v, err := nextValidity(root)
 	if err != nil {
 		return err

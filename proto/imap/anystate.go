@@ -34,9 +34,10 @@ func (s *Session) capabilities() string {
 		"LIST-EXTENDED", // RFC 5258
 		"LIST-STATUS",   // RFC 5819
 		"SPECIAL-USE",   // RFC 6154
-		"STATUS=SIZE",   // RFC 8438
-		"ESEARCH",       // RFC 4731
-		"WITHIN",        // RFC 5032
+		"CREATE-SPECIAL-USE",
+		"STATUS=SIZE", // RFC 8438
+		"ESEARCH",     // RFC 4731
+		"WITHIN",      // RFC 5032
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
 	return strings.Join(caps, " ")

@@ -15,7 +15,7 @@ type name struct {
 	noSelect   bool
 	level      bool // something that exists lies below
 	subscribed bool
-	use        string // special use, or ""
+	use        string // special uses with a space between, or ""
 }
 
 // listing is a LIST command, taken apart (RFC 5258 §3).
@@ -290,7 +290,7 @@ func (s *Session) names(subs bool) ([]*name, error) {
 	}
 	for _, i := range infos {
 		n := get(i.Name)
-		n.exists, n.noSelect = true, i.NoSelect
+		n.exists, n.noSelect, n.use = true, i.NoSelect, i.Use
 		for up := range parents(i.Name) {
 			get(up).level = true
 		}
@@ -315,12 +315,14 @@ func (s *Session) names(subs bool) ([]*name, error) {
 	return out, nil
 }
 
-// specialUses are the names, best first, that clients give to mailboxes with a
-// use of their own (RFC 6154 §2).
-var specialUses = []struct {
+// A specialUse is what a mailbox may be for, and the names, best first, that
+// clients give to such mailboxes (RFC 6154 §2).
+type specialUse struct {
 	use   string
 	names []string
-}{
+}
+
+var specialUses = []specialUse{
 	{`\Drafts`, []string{"drafts", "draft"}},
 	{`\Sent`, []string{"sent", "sent messages", "sent items", "sent mail", "sent-mail"}},
 	{`\Trash`, []string{"trash", "deleted messages", "deleted items", "deleted"}},
@@ -328,12 +330,16 @@ var specialUses = []struct {
 	{`\Archive`, []string{"archive", "archives"}},
 }
 
-// markSpecial gives each use to one mailbox.
+// markSpecial gives each use that no mailbox was made for to one by its name.
 func markSpecial(all map[string]*name) {
 	byLower := map[string]*name{}
+	taken := map[string]bool{}
 	for _, t := range sortedNames(all) {
 		n := all[t]
-		if !n.exists || n.noSelect {
+		for use := range strings.FieldsSeq(n.use) {
+			taken[use] = true
+		}
+		if !n.exists || n.noSelect || n.use != "" {
 			continue
 		}
 		lower := strings.TrimPrefix(strings.ToLower(t), "inbox.")
@@ -343,7 +349,7 @@ func markSpecial(all map[string]*name) {
 	}
 	for _, u := range specialUses {
 		for _, t := range u.names {
-			if n := byLower[t]; n != nil {
+			if n := byLower[t]; n != nil && !taken[u.use] {
 				n.use = u.use
 				break
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,11 +79,15 @@ func (s *Session) shutIf(name string) {
 	}
 }
 
-// create = "CREATE" SP mailbox   (RFC 9051 §6.3.4). A separator at the end
+// create = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]   (RFC 9051 §6.3.4, RFC 6154 §3). A separator at the end
 // only says that there will be names below.
 func (s *Session) create(p *parser) reply {
 	p.sp()
 	name := p.mailbox()
+	var uses []string
+	if p.take(" ") {
+		p.list(func() { uses = p.createParam(uses) })
+	}
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
@@ -90,10 +95,58 @@ func (s *Session) create(p *parser) reply {
 	if strings.EqualFold(name, inbox) {
 		return no("ALREADYEXISTS", "there is always an INBOX")
 	}
-	if err := s.user.Store.CreateFolder(name); err != nil {
+	if len(uses) > 0 {
+		if why, err := s.canBeFor(uses); err != nil {
+			return s.failed(err)
+		} else if why != "" {
+			return no("USEATTR", why)
+		}
+	}
+	if err := s.user.Store.CreateFolder(name, uses...); err != nil {
 		return s.failed(err)
 	}
 	return ok("created")
+}
+
+// createParam = "USE" SP "(" [use-attr *(SP use-attr)] ")"   (RFC 6154 §6)
+func (p *parser) createParam(uses []string) []string {
+	if !p.word("USE") {
+		p.want("USE")
+		return nil
+	}
+	p.sp()
+	p.list(func() {
+		if !p.take(`\`) {
+			p.want("a use")
+		}
+		if len(uses) == 10 {
+			p.fail("too many uses")
+		}
+		uses = append(uses, `\`+p.atom())
+	})
+	return uses
+}
+
+// canBeFor tells why a new mailbox cannot have these uses, "" if it can (RFC 6154
+// §3), and spells them as everybody does.
+func (s *Session) canBeFor(uses []string) (why string, err error) {
+	infos, err := s.user.Store.List()
+	if err != nil {
+		return "", err
+	}
+	for i, use := range uses {
+		at := slices.IndexFunc(specialUses, func(u specialUse) bool { return strings.EqualFold(u.use, use) })
+		if at < 0 {
+			return "no mailbox here can be for that", nil
+		}
+		uses[i] = specialUses[at].use
+		for _, other := range infos {
+			if slices.Contains(strings.Fields(other.Use), uses[i]) {
+				return "there is a mailbox of this use", nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // delete = "DELETE" SP mailbox   (RFC 9051 §6.3.5). Names below stay.
