@@ -213,9 +213,9 @@ func own(path string) error {
 	})
 }
 
-// forget removes every index that a server has made, so that the next SELECT is the first ever.
+// forget removes every index that a server has made of INBOX, so that the next SELECT is the first ever.
 func forget(path string) error {
-	for _, pattern := range []string{"dovecot*", "pennypost-*", ".*/dovecot*", ".*/pennypost-*"} {
+	for _, pattern := range []string{"dovecot*", "pennypost-*"} {
 		found, err := filepath.Glob(filepath.Join(path, pattern))
 		if err != nil {
 			return err
