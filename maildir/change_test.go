@@ -433,3 +433,59 @@ func TestClosed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// RFC 7162 §3.1.3: what another program has changed after the client's MODSEQ is refused, though nobody has looked yet.
+func TestConditionalStoreSeesOthers(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	put(t, s, "cur/b:2,", "two\n")
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	if err := os.Rename(filepath.Join(s.Path(), "cur/a:2,"), filepath.Join(s.Path(), "cur/a:2,F")); err != nil {
+		t.Fatal(err)
+	}
+	refused, err := f.Store(st.List(), Change{Add: Seen, UnchangedSince: st.HighestModSeq})
+	if err != nil || !slices.Equal(refused, []uint32{1}) {
+		t.Errorf("refused %v, %v", refused, err)
+	}
+	now := look(t, f, false)
+	if now.At(0).Flags != Flagged || now.At(1).Flags != Seen || now.At(0).ModSeq <= st.HighestModSeq {
+		t.Errorf("%+v", now.List())
+	}
+	if refused, err = f.Store(now.List(), Change{Add: Seen, UnchangedSince: now.HighestModSeq}); err != nil || len(refused) > 0 {
+		t.Errorf("refused %v, %v", refused, err)
+	}
+}
+
+// A message that is gone is not brought back by what somebody has noted of it before.
+func TestGoneStaysGone(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	put(t, s, "cur/b:2,", "two\n")
+	for name, note := range map[string]func(b, other *box){
+		"record": func(b, _ *box) {
+			b.replay(&record{modseq: b.modseq + 1, added: []addition{{1, 0, "a", where{dir: inCur, text: ":2,"}}}})
+		},
+		"snapshot": func(b, other *box) {
+			if err := other.journal.replace(other.dir, other.head.validity, other.snapshot(), false); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.refresh(); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		f, g := alone(t, s, "INBOX"), alone(t, s, "INBOX")
+		look(t, f, false)
+		look(t, g, false)
+		b := f.box
+		b.mu.Lock()
+		b.vanish(1)
+		note(b, g.box)
+		st := b.picture()
+		b.mu.Unlock()
+		if !slices.Equal(uids(st), []uint32{2}) || !slices.Equal(b.log.gone.list(), []uint32{1}) {
+			t.Errorf("%s: %v, to be noted as gone: %v", name, uids(st), b.log.gone.list())
+		}
+	}
+}
