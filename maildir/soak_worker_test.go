@@ -408,7 +408,7 @@ func (w *worker) own(f *Folder, some []Message, st *State) {
 			if b == bit {
 				w.fail("%s: UID %d, %s: %s was acknowledged as %v", f.Name(), m.UID, m.path(), bitName(bit), word.is(bit))
 			}
-			late[m.UID] = true
+			late[m.UID] = hasBit(m, bit) != on // else it is as if we had come first
 		}
 		e.begin(bit)
 	}
