@@ -26,14 +26,14 @@ func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
 		return 0, err
 	}
 	defer b.leave()
-	if uid, err = b.receive(o, r); err != nil {
+	if uid, err = b.receive(f.by, o, r); err != nil {
 		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
 	}
 	f.first(f.UIDValidity(), uid)
 	return uid, nil
 }
 
-func (b *box) receive(o AppendOptions, r io.Reader) (uid uint32, err error) {
+func (b *box) receive(by string, o AppendOptions, r io.Reader) (uid uint32, err error) {
 	t, err := newTarget(b.dir.hold())
 	if err != nil {
 		return 0, err
@@ -53,7 +53,7 @@ func (b *box) receive(o AppendOptions, r io.Reader) (uid uint32, err error) {
 	if err != nil {
 		return 0, err
 	}
-	uid, path, err := b.enroll(&file, o)
+	uid, path, err := b.enroll(by, &file, o)
 	if err != nil {
 		return 0, err
 	}
@@ -69,13 +69,14 @@ func (b *box) receive(o AppendOptions, r io.Reader) (uid uint32, err error) {
 }
 
 // enroll gives a finished file its name and UID.
-func (b *box) enroll(file *spool, o AppendOptions) (uid uint32, path string, err error) {
+func (b *box) enroll(by string, file *spool, o AppendOptions) (uid uint32, path string, err error) {
 	lk, err := b.lockToAdd(1)
 	if err != nil {
 		return 0, "", err
 	}
 	defer lk.release()
 	defer b.mu.Unlock()
+	b.log.by = by
 	labels, err := b.labels(o.Keywords, true)
 	if err != nil {
 		return 0, "", err
@@ -194,10 +195,10 @@ func (f *Folder) transfer(msgs []Message, to *Folder, move bool) ([]Pair, error)
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	t := &transfer{from: from, to: target, move: move}
+	t := &transfer{from: from, to: target, move: move, by: f.by}
 	err = t.run(msgs)
 	if move && from != target && len(t.pairs) > 0 {
-		from.record()
+		from.record(f.by)
 	}
 	validity := to.UIDValidity()
 	for _, p := range t.pairs {
@@ -212,6 +213,7 @@ func (f *Folder) transfer(msgs []Message, to *Folder, move bool) ([]Pair, error)
 type transfer struct {
 	from, to *box
 	move     bool
+	by       string
 	pairs    []Pair
 	made     []string // paths in the target, in the order of pairs
 	more     bool     // some have keywords beyond the letters
@@ -281,6 +283,7 @@ func (t *transfer) run(msgs []Message) (err error) {
 	if err != nil {
 		return err
 	}
+	t.to.log.by = t.by
 	fresh := t.to.head.next
 	target, source := t.to.ownChange(), func() {}
 	if t.move && t.from != t.to {
@@ -332,8 +335,8 @@ func (t *transfer) run(msgs []Message) (err error) {
 	return err
 }
 
-// record writes what was changed without the lock to the journal.
-func (b *box) record() {
+// record writes what somebody changed without the lock to the journal.
+func (b *box) record(by string) {
 	lk, err := b.dir.lock()
 	if err != nil {
 		return // it is written with the next change
@@ -341,7 +344,11 @@ func (b *box) record() {
 	defer lk.release()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.refresh() == nil && b.commit(lk, false) != nil {
+	if b.refresh() != nil {
+		return
+	}
+	b.log.by = by
+	if b.commit(lk, false) != nil {
 		b.commit(nil, false)
 	}
 }

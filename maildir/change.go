@@ -31,13 +31,13 @@ func (f *Folder) Store(msgs []Message, c Change) (refused []uint32, err error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	if refused, err = b.change(msgs, c); err != nil {
+	if refused, err = b.change(f.by, msgs, c); err != nil {
 		err = fmt.Errorf("change flags in folder %q: %w", f.name, err)
 	}
 	return refused, err
 }
 
-func (b *box) change(msgs []Message, c Change) (refused []uint32, err error) {
+func (b *box) change(by string, msgs []Message, c Change) (refused []uint32, err error) {
 	lk, err := b.lockAnyway()
 	if err != nil {
 		return nil, err
@@ -48,6 +48,7 @@ func (b *box) change(msgs []Message, c Change) (refused []uint32, err error) {
 	if err := b.refresh(); err != nil {
 		return nil, err
 	}
+	b.log.by = by
 	add, err := b.labels(c.AddKeywords, true)
 	if err != nil {
 		return nil, err
@@ -136,13 +137,13 @@ func (f *Folder) Expunge(msgs []Message) error {
 	if len(msgs) == 0 {
 		return nil
 	}
-	if err := b.expunge(msgs); err != nil {
+	if err := b.expunge(f.by, msgs); err != nil {
 		return fmt.Errorf("expunge in folder %q: %w", f.name, err)
 	}
 	return nil
 }
 
-func (b *box) expunge(msgs []Message) error {
+func (b *box) expunge(by string, msgs []Message) error {
 	lk, err := b.lockAnyway()
 	if err != nil {
 		return err
@@ -153,6 +154,7 @@ func (b *box) expunge(msgs []Message) error {
 	if err := b.refresh(); err != nil {
 		return err
 	}
+	b.log.by = by
 	count := b.root.leaving()
 	defer count.close()
 	octets, messages := int64(0), int64(0)

@@ -14,7 +14,8 @@ type changes struct {
 	gone           uidSet
 	keywords       int // further names for keywords, the last ones
 	ids            []ident
-	looked         bool // the views alone are worth a record
+	looked         bool   // the views alone are worth a record
+	by             string // who made the last of them
 }
 
 func (c *changes) messages() bool { return len(c.added)+len(c.changed)+len(c.gone)+len(c.ids) > 0 }
@@ -133,7 +134,7 @@ func (b *box) where(mark uint32) where {
 // entry is the changes as a record of the journal.
 func (b *box) entry(seq uint64) *record {
 	c := &b.log
-	r := &record{time: time.Now(), modseq: seq, views: b.views(), vanished: c.gone, ids: c.ids}
+	r := &record{time: time.Now(), modseq: seq, views: b.views(), vanished: c.gone, ids: c.ids, by: c.by}
 	r.keywords = b.more[len(b.more)-c.keywords:]
 	slices.Sort(c.added)
 	c.added = slices.Compact(c.added)
@@ -162,7 +163,7 @@ func (b *box) snapshot() *snapshot {
 	n := b.rows.len
 	b.grave.trim(time.Now())
 	s := &snapshot{
-		time: time.Now(), modseq: b.modseq, next: b.head.next, keywords: b.more, removed: b.grave, views: b.views(),
+		time: time.Now(), modseq: b.modseq, next: b.head.next, keywords: b.more, removed: b.grave, views: b.views(), by: b.log.by,
 		uids: make([]uint32, 0, n), wheres: make([]uint32, 0, n), saved: make([]uint32, 0, n), modseqs: make([]uint64, 0, n),
 	}
 	var names []byte

@@ -17,6 +17,7 @@ import (
 // directory share what is known of it.
 type Folder struct {
 	name string
+	by   string // whose session it is, for the journal
 
 	mu       sync.Mutex
 	box      *box // nil once closed
@@ -41,7 +42,7 @@ func (s *Store) OpenFolder(name string) (*Folder, error) {
 	if first && !isRoot { // the Maildir itself was cleaned when it was opened
 		b.dir.clean()
 	}
-	return &Folder{name: name, box: b}, nil
+	return &Folder{name: name, by: s.By[:min(len(s.By), 255)], box: b}, nil
 }
 
 // enter gives the box for the length of a call; the caller leaves it.

@@ -301,6 +301,7 @@ func (j *journal) add(p *place, r *record, durable bool) error {
 	}
 	if durable {
 		if err := fdatasync(fd); err != nil {
+			ftruncate(fd, j.end)
 			return err
 		}
 	}

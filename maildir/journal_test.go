@@ -3,7 +3,6 @@ package maildir
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,9 +19,7 @@ import (
 // newPlace makes an empty Maildir, and opens its directory. What is logged until the end of the test is not shown.
 func newPlace(t testing.TB) (*place, string) {
 	t.Helper()
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.DiscardHandler))
-	t.Cleanup(func() { slog.SetDefault(before) })
+	hush(t)
 	path := t.TempDir()
 	if err := os.Mkdir(filepath.Join(path, "cur"), 0o700); err != nil {
 		t.Fatal(err)

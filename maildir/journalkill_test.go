@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pennypost/maildir/internal/disk"
 )
 
@@ -113,30 +111,14 @@ func TestJournalVictim(t *testing.T) {
 		}
 	}
 	at, _ := strconv.Atoi(words[1])
-	n := 0
-	disk.Hook = func(call *disk.Call, do func() error) error {
-		if n++; n != at {
-			return do()
-		}
-		switch words[2] {
-		case "half":
-			if call.Op == disk.Write {
-				call.Data = call.Data[:len(call.Data)/2]
-			}
-			do()
-		case "after":
-			do()
-		}
-		unix.Kill(os.Getpid(), unix.SIGKILL)
-		select {}
-	}
+	calls := dieAt(at, words[2])
 	check(c.under(c.append))
 	check(c.under(func() error { return c.replace(true) }))
 	check(c.under(c.append))
 	check(c.under(c.append))
 	check(c.under(func() error { return c.replace(false) }))
 	disk.Hook = nil
-	fmt.Println("end", n)
+	fmt.Println("end", *calls)
 }
 
 func startVictim(t *testing.T, args string) (*exec.Cmd, *bytes.Buffer) {

@@ -84,6 +84,7 @@ func (m Message) HasKeyword(name string) bool {
 
 // A Store is a user's Maildir: INBOX and the folders beside it. It is safe for concurrent use.
 type Store struct {
+	By   string // who works with it, as the journals note; set before a folder is opened
 	path string
 	mu   sync.Mutex
 	root *place // nil once closed

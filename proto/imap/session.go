@@ -268,6 +268,7 @@ func (s *Session) greet() {
 
 // enter begins the authenticated state.
 func (s *Session) enter(u *User) {
+	u.Store.By = u.Name
 	s.user, s.state, s.bad = u, authenticated, 0
 	s.Conn.SetIdle(s.Idle)
 	s.Conn.SetLimit(lineAfter)

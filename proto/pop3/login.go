@@ -85,6 +85,7 @@ func (s *Session) open(store *maildir.Store, err error, name string) reply {
 	if err != nil {
 		return s.fail("open the maildrop", err)
 	}
+	store.By = name
 	folder, err := store.OpenFolder("INBOX")
 	if err == nil {
 		if err = s.count(folder); err != nil {
