@@ -316,7 +316,10 @@ func (b *box) takeList(text string, cut bool) {
 		}
 		if known && r.base == base {
 			listed = append(listed, r)
-		} else if known || uid >= b.judged {
+		} else if known {
+			b.rebased(r)
+			listed = append(listed, row{uid: uid, base: base, saved: r.saved})
+		} else if uid >= b.judged {
 			listed = append(listed, row{uid: uid, base: base})
 		} else {
 			b.dead[b.hash(base)] = true // it has no file, and we know that
@@ -340,6 +343,15 @@ func (b *box) takeList(text string, cut bool) {
 	b.indexed()
 }
 
+// rebased notes that a message is listed under another base name: a Mender has put sizes right. It is the same message still,
+// whatever its EMAILID was made of.
+func (b *box) rebased(r row) {
+	delete(b.sizes, r.uid)
+	if _, ok := b.ids.find(r.uid); !ok && r.mark != 0 {
+		b.log.ids = append(b.log.ids, ident{r.uid, emailIDOf(r.base)})
+	}
+}
+
 // ext notes the further fields of a line.
 func (b *box) ext(uid uint32, ext string) {
 	if ext == "" {
@@ -357,14 +369,14 @@ func (b *box) takeRows(listed []row) {
 		return
 	}
 	if b.rows.len > 0 {
-		// What is no longer on the list is gone; what is listed under another name is another message.
+		// What is no longer on the list is gone.
 		at := 0
 		for _, bl := range b.rows.blocks {
 			for i := range bl.n {
 				for at < len(listed) && listed[at].uid < bl.uid[i] {
 					at++
 				}
-				if bl.mark[i] != 0 && (at == len(listed) || listed[at].uid != bl.uid[i] || listed[at].mark == 0) {
+				if bl.mark[i] != 0 && (at == len(listed) || listed[at].uid != bl.uid[i]) {
 					b.log.gone.add(bl.uid[i])
 					delete(b.sizes, bl.uid[i])
 					delete(b.doubt, bl.uid[i])
