@@ -64,6 +64,7 @@ type box struct {
 	version uint64 // changes with rows
 
 	watch watched
+	cache cacheSlot
 }
 
 var shelf = struct {
@@ -115,6 +116,7 @@ func (b *box) leave() {
 	dir, root := b.dir, b.root
 	b.dir, b.root = nil, nil
 	shelf.Unlock()
+	b.cache.end()
 	dir.close()
 	root.close()
 }

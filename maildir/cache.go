@@ -80,6 +80,13 @@ func (c *cacheSlot) get(p *place, folder string, validity uint32, maker uint16, 
 	return f.hold()
 }
 
+// end closes it for good.
+func (c *cacheSlot) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.close()
+}
+
 // close forgets the file; who holds it goes on with it.
 func (c *cacheSlot) close() {
 	if c.file != nil {
@@ -94,6 +101,7 @@ func (c *cacheSlot) close() {
 type Entries struct {
 	f     *Folder
 	p     *place
+	slot  *cacheSlot
 	file  *cacheFile // nil: there is no cache, everything is learned anew
 	level Level
 	maker *Maker
@@ -125,16 +133,17 @@ func (f *Folder) Entries(level Level, maker *Maker) *Entries { return f.newEntri
 func (f *Folder) newEntries(level Level, maker *Maker, create bool) *Entries {
 	e := entriesRoom.Get().(*Entries)
 	e.f, e.level, e.maker = f, level, maker
-	validity := uint32(0)
-	if b, err := f.enter(); err == nil {
-		e.p = b.dir.hold()
-		b.mu.Lock()
-		validity = b.head.validity
-		b.mu.Unlock()
-		b.leave()
+	b, err := f.enter()
+	if err != nil {
+		return e
 	}
-	if e.p != nil && validity != 0 {
-		e.file = e.p.turn.cache.get(e.p, f.name, validity, maker.Version, create)
+	defer b.leave()
+	e.p, e.slot = b.dir.hold(), &b.cache
+	b.mu.Lock()
+	validity := b.head.validity
+	b.mu.Unlock()
+	if validity != 0 {
+		e.file = e.slot.get(e.p, f.name, validity, maker.Version, create)
 	}
 	return e
 }
@@ -147,7 +156,7 @@ func (e *Entries) Close() {
 	if e.p != nil {
 		e.p.close()
 	}
-	e.f, e.p, e.file, e.maker = nil, nil, nil, nil
+	e.f, e.p, e.slot, e.file, e.maker = nil, nil, nil, nil, nil
 	clear(e.known[:])
 	clear(e.room[:])
 	if cap(e.arena) > 1<<20 || cap(e.out) > 1<<20 {
@@ -300,12 +309,12 @@ func (e *Entries) note(msgs []Message, learned []int) {
 // Open opens a message's file as Reader does. When it is not the file that known tells of, its entry is void from now on,
 // and known is what is known of it now.
 func (e *Entries) Open(m Message, known *Known) (*os.File, error) {
-	file, st, dir, err := e.f.openStored(m)
+	raw, dir, err := e.f.openStored(m)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.close()
-	if known.Entry != nil && (known.Octets != st.Size || known.Modified != nanoseconds(&st)) {
+	if known.Entry != nil && (known.Octets != raw.st.Size || known.Modified != nanoseconds(&raw.st)) {
 		if e.file != nil {
 			if err := e.file.forget(e.p, m.UID); err != nil && !noRoom(err) {
 				slog.Warn("cache cannot be written", "folder", e.f.name, "err", err)
@@ -315,7 +324,8 @@ func (e *Entries) Open(m Message, known *Known) (*os.File, error) {
 		e.known[0] = *known // what All has told of it is not asked for again
 		e.note([]Message{m}, []int{0})
 	}
-	if file, err = dir.plain(file, m.base); err != nil {
+	file, err := dir.plain(raw.wrap(), m.base)
+	if err != nil {
 		return nil, fmt.Errorf("open message %d: %w", m.UID, err)
 	}
 	return file, nil
@@ -345,24 +355,38 @@ func (f *Folder) studyFile(m Message, e *Entry, maker *Maker) error {
 	if e.Level == Sizes {
 		return f.weigh(m, e)
 	}
-	file, st, dir, err := f.openStored(m)
+	file, dir, err := f.openStored(m)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
-	e.Octets, e.Modified = st.Size, nanoseconds(&st)
-	if file, err = dir.plain(file, m.base); err != nil {
+	e.Octets, e.Modified = file.st.Size, nanoseconds(&file.st)
+	if s, _ := sizes(m.base); s != e.Octets {
+		var head [magicSize]byte
+		if n, err := preadAll(file.fd, head[:], 0); err != nil || packingOf(head[:n]) != nil {
+			return f.studyPacked(m, e, maker, file.wrap(), dir)
+		}
+	}
+	defer unix.Close(file.fd)
+	return f.make(m, e, maker, file, e.Octets)
+}
+
+// studyPacked is studyFile for a compressed message.
+func (f *Folder) studyPacked(m Message, e *Entry, maker *Maker, file *os.File, dir *place) error {
+	file, err := dir.plain(file, m.base)
+	if err != nil {
 		return fmt.Errorf("open message %d: %w", m.UID, err)
 	}
 	defer file.Close()
-	octets := st.Size
-	if s, _ := sizes(m.base); s != st.Size { // it may have been unpacked
-		now, err := file.Stat()
-		if err != nil {
-			return fmt.Errorf("open message %d: %w", m.UID, err)
-		}
-		octets = now.Size()
+	st, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("open message %d: %w", m.UID, err)
 	}
+	return f.make(m, e, maker, file, st.Size())
+}
+
+// make lets maker read an open message, and fills in what it leaves out.
+func (f *Folder) make(m Message, e *Entry, maker *Maker, file io.ReaderAt, octets int64) error {
 	if err := maker.Make(file, octets, e.Level, e); err != nil {
 		return fmt.Errorf("read message %d: %w", m.UID, err)
 	}
@@ -388,31 +412,51 @@ func (f *Folder) weigh(m Message, e *Entry) error {
 		return err
 	}
 	e.Octets, e.Modified = st.Size, nanoseconds(&st)
+	if w := sizeByName(m.base, e.Octets); w >= 0 {
+		e.Size, e.Lacks = w, uint8(lackingByName(m.base))
+		return nil
+	}
 	if e.Size, err = f.Size(m); err == nil {
 		e.Lacks = uint8(f.Lacking(m))
 	}
 	return err
 }
 
-// openStored opens a message's file as it is stored, and holds the directory for what is still to be done with it.
-func (f *Folder) openStored(m Message) (file *os.File, st unix.Stat_t, dir *place, err error) {
+// A stored is a message's open file as it is stored.
+type stored struct {
+	fd   int
+	st   unix.Stat_t
+	name string
+}
+
+func (s *stored) ReadAt(b []byte, at int64) (int, error) {
+	n, err := preadAll(s.fd, b, at)
+	if err == nil && n < len(b) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (s *stored) wrap() *os.File { return os.NewFile(uintptr(s.fd), s.name) }
+
+// openStored opens a message's file, and holds the directory for what is still to be done with it.
+func (f *Folder) openStored(m Message) (*stored, *place, error) {
 	b, err := f.enter()
 	if err != nil {
-		return nil, st, nil, err
+		return nil, nil, err
 	}
 	defer b.leave()
-	if file, err = b.open(m); err != nil {
-		return nil, st, nil, err
-	}
-	raw, err := file.SyscallConn()
-	if err == nil {
-		var serr error
-		err = raw.Control(func(fd uintptr) { serr = fstat(int(fd), &st) })
-		err = errors.Join(err, serr)
+	file := &stored{}
+	err = b.reach(m, func(path string) (err error) {
+		file.name = path
+		file.fd, err = b.dir.openPlain(path, &file.st)
+		return err
+	})
+	if errors.Is(err, ErrGone) {
+		return nil, nil, err
 	}
 	if err != nil {
-		file.Close()
-		return nil, st, nil, fmt.Errorf("open message %d: %w", m.UID, err)
+		return nil, nil, fmt.Errorf("open message %d: %w", m.UID, err)
 	}
-	return file, st, b.dir.hold(), nil
+	return file, b.dir.hold(), nil
 }

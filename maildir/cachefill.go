@@ -82,11 +82,10 @@ func (f *Folder) FillCache(ctx context.Context, st *State, maker *Maker) {
 		return
 	}
 	defer e.Close()
-	slot := &e.p.turn.cache
-	if !slot.fill() {
+	if !e.slot.fill() {
 		return // another session is at it
 	}
-	defer slot.filled()
+	defer e.slot.filled()
 	stepBack()
 	if e.file.wished() > 0 {
 		e.fill(ctx, st)

@@ -51,7 +51,6 @@ type turn struct {
 	busy   chan struct{}
 	places int    // open ones
 	source string // file in tmp that is linked to be the lock; who is busy may use it
-	cache  cacheSlot
 }
 
 var turns = struct {
@@ -88,11 +87,6 @@ func (p *place) leave() {
 	turns.Unlock()
 	if last && t.source != "" {
 		p.unlink(t.source)
-	}
-	if last {
-		t.cache.mu.Lock()
-		t.cache.close()
-		t.cache.mu.Unlock()
 	}
 }
 
