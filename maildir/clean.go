@@ -3,6 +3,7 @@ package maildir
 import (
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,9 +12,35 @@ import (
 // leftover is how long a file in tmp may lie untouched: whoever writes there gives up after a day (maildir(5)).
 const leftover = 36 * time.Hour
 
+// cleaned remembers of tmp directories how they looked when they were looked through, so that the STATUS of a thousand
+// folders does not read a thousand of them each time.
+var cleaned = struct {
+	sync.Mutex
+	of map[[2]uint64]cleanLook
+}{of: map[[2]uint64]cleanLook{}}
+
+type cleanLook struct {
+	tmp stamp
+	at  time.Time
+}
+
+// What a look is worth, and how many are remembered.
+const (
+	cleanAgain = time.Hour // what was young then may be a leftover by now
+	cleanMost  = 10_000
+)
+
 // clean removes what somebody who was killed has left in tmp. Errors are nobody's concern: the next one tries again.
 func (p *place) clean() {
 	now := time.Now()
+	key := [2]uint64{p.dev, p.ino}
+	tmp, err := p.stamp("tmp")
+	cleaned.Lock()
+	last := cleaned.of[key]
+	cleaned.Unlock()
+	if err != nil || last.tmp == tmp && now.Sub(last.at) < cleanAgain {
+		return
+	}
 	var old []string
 	p.readNames("tmp", func(name []byte) {
 		path := "tmp/" + string(name)
@@ -29,6 +56,15 @@ func (p *place) clean() {
 	for _, path := range old {
 		p.unlink(path)
 	}
+	if tmp.age(now) < coarseGrain {
+		return // more may have come without a change to be seen
+	}
+	cleaned.Lock()
+	defer cleaned.Unlock()
+	if len(cleaned.of) >= cleanMost {
+		clear(cleaned.of)
+	}
+	cleaned.of[key] = cleanLook{tmp, now}
 }
 
 // cleanStage removes a folder that somebody was killed making or removing; its hidden name tells when he began.
