@@ -323,7 +323,8 @@ func (t *transfer) run(msgs []Message) (err error) {
 	if serr != nil && !t.move {
 		return t.undo(fresh, serr)
 	}
-	if cerr := t.to.commit(t.lk, t.more); cerr != nil {
+	// Synced, since the EMAILIDs of the copies stand nowhere else, and must never change (RFC 8474 §5.1).
+	if cerr := t.to.commit(t.lk, true); cerr != nil {
 		t.to.commit(nil, false)
 		if t.more && serr == nil {
 			serr = cerr

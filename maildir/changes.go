@@ -293,6 +293,11 @@ func (b *box) replay(r *record) {
 		if old, ok := b.rows.get(a.uid); ok && old.base != a.base {
 			b.vanish(a.uid)
 		}
+		if b.index.uids != nil { // else making it finds names that stand for two UIDs
+			if k, i, ok := b.lookup(a.base); ok && b.rows.blocks[k].uid[i] != a.uid {
+				b.vanish(b.rows.blocks[k].uid[i])
+			}
+		}
 		if _, ok := b.rows.get(a.uid); !ok {
 			b.add(a.uid, 0, a.saved, a.base)
 		}

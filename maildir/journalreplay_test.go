@@ -23,7 +23,7 @@ func anyRecord(r *rand.Rand) *record {
 	}
 	rec := &record{modseq: uint64(r.IntN(1000))}
 	for range r.IntN(3) {
-		rec.added = append(rec.added, addition{uid(), 1, fmt.Sprint("n", r.IntN(1<<30)), place()})
+		rec.added = append(rec.added, addition{uid(), 1, fmt.Sprint("n", r.IntN(900)), place()})
 	}
 	for range r.IntN(3) {
 		rec.changed = append(rec.changed, shift{place(), []uint32{uid(), uid()}})
