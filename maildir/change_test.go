@@ -489,3 +489,60 @@ func TestGoneStaysGone(t *testing.T) {
 		}
 	}
 }
+
+// The first journal of a folder can be read, though something has gone while it was made.
+func TestFirstJournalWithGone(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	put(t, s, "cur/b:2,", "two\n")
+	f := alone(t, s, "INBOX")
+	look(t, f, false)
+	if err := os.Remove(filepath.Join(s.Path(), journalName)); err != nil {
+		t.Fatal(err)
+	}
+	b := f.box
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	b.grave = graveyard{}
+	b.vanish(1)
+	lk, err := b.dir.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lk.release()
+	if err := b.commit(lk, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := new(journal).read(b.dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// A journal that somebody wrote before he has looked for the files says nothing of them: the UID list does.
+func TestJournalLacksLines(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	put(t, s, "cur/b:2,", "two\n")
+	f, g := alone(t, s, "INBOX"), alone(t, s, "INBOX")
+	look(t, f, false)
+	if err := os.Remove(filepath.Join(s.Path(), journalName)); err != nil {
+		t.Fatal(err)
+	}
+	b := g.box
+	b.mu.Lock()
+	if err := b.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.write(0, false); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Unlock()
+	for name, h := range map[string]*Folder{"who knew them": f, "who did not": alone(t, s, "INBOX")} {
+		if st := look(t, h, false); !slices.Equal(uids(st), []uint32{1, 2}) {
+			t.Errorf("%s: %v", name, uids(st))
+		}
+	}
+}

@@ -107,7 +107,7 @@ func (b *box) begin() {
 		}
 	}
 	if b.grave.floor == 0 {
-		b.grave.floor = seq
+		b.grave = graveyard{floor: seq}
 	}
 	b.state = nil
 }
@@ -261,6 +261,9 @@ func (b *box) load(s *snapshot) {
 		}
 	}
 	b.judged = b.head.next
+	if s.views.list == nil { // it may lack lines whose files nobody has looked for: they are in the list alone
+		b.list, b.listEnd, b.listTail, b.listWhole, b.judged = stamp{}, 0, "", false, 0
+	}
 	b.adoptViews(&s.views)
 	for _, uid := range gone.list() { // what we have seen going, or moved away, stays gone
 		b.vanish(uid)

@@ -308,6 +308,7 @@ func (b *box) takeList(text string, cut bool) {
 	oldNext, oldExts := b.head.next, b.exts
 	b.head, b.exts, b.extsKnown, b.lastLine, b.dead = head, nil, true, 0, map[uint64]bool{}
 	listed := make([]row, 0, strings.Count(rest, "\n"))
+	vanished, _ := b.grave.since(b.grave.floor)
 	used, bad := parseListLines(rest, head.version, 0, func(uid uint32, ext, base string) {
 		b.head.next, b.lastLine = max(b.head.next, uid+1), uid
 		r, known := b.rows.get(uid)
@@ -319,7 +320,7 @@ func (b *box) takeList(text string, cut bool) {
 		} else if known {
 			b.rebased(r)
 			listed = append(listed, row{uid: uid, base: base, saved: r.saved})
-		} else if uid >= b.judged {
+		} else if uid >= b.judged && !uidSet(vanished).has(uid) {
 			listed = append(listed, row{uid: uid, base: base})
 		} else {
 			b.dead[b.hash(base)] = true // it has no file, and we know that
