@@ -364,3 +364,66 @@ func TestWritable(t *testing.T) {
 		t.Error("a folder that cannot be written to is writable")
 	}
 }
+
+// Dovecot and we take turns in giving out UIDVALIDITYs, and neither falls behind the other.
+func TestValidityWithDovecot(t *testing.T) {
+	d := newDovecot(t)
+	his := d.session()
+	defer his.end()
+	last := uint32(0)
+	for i := range 6 {
+		name := fmt.Sprint("f", i)
+		if i%2 == 0 {
+			his.do("CREATE %s", name)
+			his.do("STATUS %s (UIDVALIDITY)", name)
+		}
+		s, err := Open(d.path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 1 {
+			if err := s.CreateFolder(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v := look(t, open(t, s, name), false).UIDValidity
+		if v <= last {
+			t.Errorf("%s: %d after %d", name, v, last)
+		}
+		if lines := his.do("STATUS %s (UIDVALIDITY)", name); !strings.Contains(lines[0], fmt.Sprintf("(UIDVALIDITY %d)", v)) {
+			t.Errorf("%s: %d here, there %q", name, v, lines)
+		}
+		last = v
+		s.Close()
+	}
+	if left, _ := filepath.Glob(filepath.Join(d.path(), validityName+".*")); len(left) != 1 {
+		t.Error(left)
+	}
+}
+
+// What came from elsewhere may have a larger UIDVALIDITY than was ever given out here.
+func TestValidityOutlived(t *testing.T) {
+	s := newStore(t)
+	for _, away := range []func() error{
+		func() error { return s.DeleteFolder("a") },
+		func() error { return s.RenameFolder("a", "b") },
+	} {
+		if err := s.CreateFolder("a"); err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, ".a/"+listName, "3 V4000000000 N1\n")
+		if err := away(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CreateFolder("a"); err != nil {
+			t.Fatal(err)
+		}
+		if v := look(t, open(t, s, "a"), false).UIDValidity; v <= 4000000000 {
+			t.Error(v)
+		}
+		if err := s.DeleteFolder("a"); err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(filepath.Join(s.Path(), validityName), []byte("00000007"), 0o600) // somebody's old note
+	}
+}
