@@ -185,3 +185,52 @@ func highest(t *testing.T, root string) uint64 {
 	}
 	return j.HighestModSeq
 }
+
+// A journal that is torn or damaged is found out, and no message pays for it.
+func TestJournalDamaged(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(data []byte) []byte
+		want   string
+	}{
+		"torn":     {func(b []byte) []byte { return append(b, "half a record"...) }, "warning journal pennypost-journal 0"},
+		"cut":      {func(b []byte) []byte { return b[:len(b)-3] }, "warning journal pennypost-journal 0"},
+		"snapshot": {func(b []byte) []byte { b[60]++; return b }, "error journal pennypost-journal 0"},
+		"empty":    {func(b []byte) []byte { return nil }, "error journal pennypost-journal 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, s, in := served(t)
+			before := uids(picture(t, s))
+			in.Close()
+			s.Close()
+			path := filepath.Join(root, maildir.JournalName)
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, c.damage(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := wrong(look(t, root, Options{})); len(got) != 1 || got[0] != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			look(t, root, Options{Repair: true})
+			if got := wrong(look(t, root, Options{})); len(got) > 0 {
+				t.Errorf("left: %q", got)
+			}
+			if s, err = maildir.Open(root); err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			same(t, "mended", before, uids(picture(t, s)))
+		})
+	}
+}
+
+// uids keeps what no journal is needed for: UIDs and flags.
+func uids(picture []string) (list []string) {
+	for _, line := range picture[1:] {
+		before, _, _ := strings.Cut(line, "]")
+		list = append(list, before)
+	}
+	return list
+}
