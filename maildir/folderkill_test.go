@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -153,13 +154,13 @@ func TestFolderKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	pupils := map[string]*pupil{"INBOX": {}, "Box": {}}
-	stride := 1
+	stride := 3
 	if testing.Short() {
-		stride = 7
+		stride = 9
 	}
 	kills := 0
 	for _, how := range []string{"before", "half", "after"} {
-		for at := 1; ; at += stride {
+		for at := 1 + rand.N(stride); ; at += stride {
 			for range 3 {
 				deliver(t, s, "Subject: new\n\nx\n")
 			}
