@@ -10,7 +10,7 @@ import (
 )
 
 // filled makes a Maildir of n small messages in cur, an hour old.
-func filled(b *testing.B, n int) *Store {
+func filled(b testing.TB, n int) *Store {
 	b.Helper()
 	s := newStore(b)
 	cur := filepath.Join(s.Path(), "cur")
@@ -39,32 +39,95 @@ func sizesOf(b *testing.B, run func(b *testing.B, n int)) {
 	}
 }
 
-// The first look ever: no UID list.
+// The first look ever: no UID list, no journal.
 func BenchmarkSyncFirst(b *testing.B) {
 	sizesOf(b, func(b *testing.B, n int) {
 		s := filled(b, n)
 		for b.Loop() {
 			os.Remove(filepath.Join(s.Path(), listName))
-			f := open(b, s, "INBOX")
-			if st := look(b, f, false); st.Len() != n {
-				b.Fatal(st.Len())
-			}
-			f.Close()
+			os.Remove(filepath.Join(s.Path(), journalName))
+			openLook(b, s, n)
 		}
 	})
 }
 
-// A session opens a folder that nobody has changed.
+// The first look at what Dovecot has left: a UID list, no journal.
+func BenchmarkSyncListed(b *testing.B) {
+	sizesOf(b, func(b *testing.B, n int) {
+		s := filled(b, n)
+		openLook(b, s, n)
+		for b.Loop() {
+			os.Remove(filepath.Join(s.Path(), journalName))
+			openLook(b, s, n)
+		}
+	})
+}
+
+// A session opens a folder that nobody has changed, the only one of its process.
 func BenchmarkSyncOpen(b *testing.B) {
+	sizesOf(b, func(b *testing.B, n int) {
+		s := filled(b, n)
+		openLook(b, s, n)
+		for b.Loop() {
+			openLook(b, s, n)
+		}
+	})
+}
+
+// The same where another session of the process has it open.
+func BenchmarkSyncOpenShared(b *testing.B) {
 	sizesOf(b, func(b *testing.B, n int) {
 		s := filled(b, n)
 		look(b, open(b, s, "INBOX"), false)
 		for b.Loop() {
-			f := open(b, s, "INBOX")
-			if st := look(b, f, false); st.Len() != n {
+			openLook(b, s, n)
+		}
+	})
+}
+
+func openLook(b *testing.B, s *Store, n int) {
+	f, err := s.OpenFolder("INBOX")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if st := look(b, f, false); st.Len() != n {
+		b.Fatal(st.Len())
+	}
+	f.Close()
+}
+
+// One message is delivered by another program, and found.
+func BenchmarkSyncDelivered(b *testing.B) {
+	sizesOf(b, func(b *testing.B, n int) {
+		s := filled(b, n)
+		f := open(b, s, "INBOX")
+		look(b, f, true)
+		for i := 0; b.Loop(); i++ {
+			name := fmt.Sprintf("%d.M%06dP2Q%d.host,S=2,W=3", time.Now().Unix(), i%1e6, i)
+			if err := os.WriteFile(filepath.Join(s.Path(), "new", name), []byte("x\n"), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			if st := look(b, f, true); st.Len() != n+i+1 {
 				b.Fatal(st.Len())
 			}
-			f.Close()
+		}
+	})
+}
+
+// One session sets flags, that of another process sees them.
+func BenchmarkSyncOthers(b *testing.B) {
+	sizesOf(b, func(b *testing.B, n int) {
+		s := filled(b, n)
+		f, g := open(b, s, "INBOX"), alone(b, s, "INBOX")
+		st := look(b, f, false)
+		look(b, g, false)
+		for i := 0; b.Loop(); i++ {
+			if _, err := f.Store([]Message{st.At(i % n)}, Change{Add: Flagged, Remove: Seen}); err != nil {
+				b.Fatal(err)
+			}
+			if m := look(b, g, false).At(i % n); m.Flags != Flagged {
+				b.Fatal(m.Flags)
+			}
 		}
 	})
 }

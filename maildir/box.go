@@ -53,7 +53,7 @@ type box struct {
 	journal journal
 	usable  bool  // the journal is there, and says all that log does not
 	past    bool  // … but clients may have been told more than it says
-	fresh   bool  // cur was not read since the journal was read first
+	fresh   bool  // who changed cur last may have been killed with more of it, or have hidden somebody else's change
 	told    views // what it says of the views
 	log     changes
 	modseq  uint64 // highest one given

@@ -61,9 +61,7 @@ func (b *box) commit(lk *lock, durable bool) error {
 func (b *box) number(seq uint64) {
 	for _, list := range [][]uint32{b.log.added, b.log.changed} {
 		for _, uid := range list {
-			if k, i, ok := b.rows.blocks.find(uid); ok {
-				b.rows.write(k).modseq[i] = seq
-			}
+			b.rows.renumber(uid, seq)
 		}
 	}
 	b.grave.add(b.log.gone, seq)
@@ -99,10 +97,10 @@ func (b *box) write(seq uint64, durable bool) error {
 // begin is for the first journal of a folder: what was before is not known.
 func (b *box) begin() {
 	seq := b.nextModSeq()
-	for k, bl := range b.rows.blocks {
+	for _, bl := range b.rows.blocks {
 		for i := range bl.n {
-			if bl.modseq[i] == 0 {
-				b.rows.write(k).modseq[i] = seq
+			if bl.modseq.at(i) == 0 {
+				b.rows.renumber(bl.uid[i], seq)
 			}
 		}
 	}
@@ -181,7 +179,7 @@ func (b *box) snapshot() *snapshot {
 				s.table = append(s.table, b.where(m))
 			}
 			s.uids, s.wheres = append(s.uids, bl.uid[i]), append(s.wheres, at)
-			s.saved, s.modseqs = append(s.saved, bl.saved[i]), append(s.modseqs, bl.modseq[i])
+			s.saved, s.modseqs = append(s.saved, bl.saved.at(i)), append(s.modseqs, bl.modseq.at(i))
 			names = appendName(names, bl.base(i))
 		}
 	}
@@ -220,7 +218,7 @@ func (b *box) readJournal() error {
 		b.usable = b.head.validity == b.journal.validity()
 	}
 	if s != nil && first {
-		b.past, b.fresh = b.isPast(), true
+		b.past, b.fresh = b.isPast(), !b.cur.own.IsZero()
 	}
 	return unnamed
 }

@@ -32,7 +32,7 @@ func (s *State) At(i int) Message {
 
 func (s *State) message(b *block, i int) Message {
 	in := s.infos[b.mark[i]]
-	return Message{UID: b.uid[i], Flags: in.flags, ModSeq: b.modseq[i], base: b.base(i), info: in}
+	return Message{UID: b.uid[i], Flags: in.flags, ModSeq: b.modseq.at(i), base: b.base(i), info: in}
 }
 
 // All gives each message with its place.

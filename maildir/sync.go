@@ -183,9 +183,7 @@ func (b *box) look(claim bool) (p *pass, more bool, err error) {
 func (b *box) due() (readCur, readNew bool, err error) {
 	t := time.Now()
 	newStamp, curStamp, err := b.stamps()
-	readCur = b.unseen > 0 || len(b.absent) > 0 || b.cur.due(curStamp, t)
-	// Who changed cur last may have been killed with more of it, or have hidden somebody else's change.
-	readCur = readCur || b.fresh && !b.cur.own.IsZero()
+	readCur = b.unseen > 0 || len(b.absent) > 0 || b.fresh || b.cur.due(curStamp, t)
 	readNew = readCur || b.new.read.IsZero() || newStamp != b.new.stamp || !b.new.settled(b.new.read)
 	return readCur, readNew, err
 }

@@ -12,9 +12,92 @@ type block struct {
 	uid    [blockLen]uint32
 	off    [blockLen]uint16 // of the base name in names
 	mark   [blockLen]uint32 // place of its info in the box
-	saved  [blockLen]uint32 // when it got its UID: seconds since 1970
-	modseq [blockLen]uint64
+	saved  column[uint32]   // when it got its UID: seconds since 1970
+	modseq column[uint64]
 	names  string // base names, each behind an octet that holds its length; others may stand between them
+}
+
+// A column is a number for each message of a block. While all are the same it is but one.
+type column[T uint32 | uint64] struct {
+	one  T
+	many *[blockLen]T
+}
+
+func (c *column[T]) at(i int) T {
+	if c.many != nil {
+		return c.many[i]
+	}
+	return c.one
+}
+
+// set changes one of n numbers. The array is never shared between blocks.
+func (c *column[T]) set(i, n int, v T) {
+	if c.many == nil {
+		if n <= 1 {
+			c.one = v
+		}
+		if c.one == v {
+			return
+		}
+		c.spread()
+	}
+	c.many[i] = v
+}
+
+func (c *column[T]) spread() {
+	c.many = new([blockLen]T)
+	for i := range c.many {
+		c.many[i] = c.one
+	}
+}
+
+// move copies the numbers from place i to the end n on to place j.
+func (c *column[T]) move(j, i, n int) {
+	if c.many != nil {
+		copy(c.many[j:], c.many[i:n])
+	}
+}
+
+// squeeze makes n numbers one if they are the same.
+func (c *column[T]) squeeze(n int) {
+	if c.many == nil {
+		return
+	}
+	for _, v := range c.many[:n] {
+		if v != c.many[0] {
+			return
+		}
+	}
+	c.one, c.many = c.many[0], nil
+}
+
+// copy gives a column of its own to a copied block.
+func (c *column[T]) copy() {
+	if c.many != nil {
+		many := *c.many
+		c.many = &many
+	}
+}
+
+// fill takes over numbers.
+func (c *column[T]) fill(list []T) {
+	c.one, c.many = list[0], nil
+	for _, v := range list {
+		if v != c.one {
+			c.spread()
+			copy(c.many[:], list)
+			return
+		}
+	}
+}
+
+// copy gives a block that may be written to.
+func (b *block) copy(owner uint64) *block {
+	c := *b
+	c.owner = owner
+	c.saved.copy()
+	c.modseq.copy()
+	return &c
 }
 
 // base gives a base name.
@@ -43,8 +126,8 @@ func (b *block) move(j, i int) {
 	copy(b.uid[j:], b.uid[i:b.n])
 	copy(b.off[j:], b.off[i:b.n])
 	copy(b.mark[j:], b.mark[i:b.n])
-	copy(b.saved[j:], b.saved[i:b.n])
-	copy(b.modseq[j:], b.modseq[i:b.n])
+	b.saved.move(j, i, b.n)
+	b.modseq.move(j, i, b.n)
 }
 
 // A row is one message of a table.
@@ -57,7 +140,7 @@ type row struct {
 }
 
 func (b *block) row(i int) row {
-	return row{b.uid[i], b.mark[i], b.saved[i], b.modseq[i], b.base(i)}
+	return row{b.uid[i], b.mark[i], b.saved.at(i), b.modseq.at(i), b.base(i)}
 }
 
 // blocks are messages with UIDs strictly rising; no block is empty.
@@ -106,10 +189,9 @@ func (t *table) write(k int) *block {
 		return b
 	}
 	t.own()
-	c := *b
-	c.owner = t.age
-	t.blocks[k] = &c
-	return &c
+	c := b.copy(t.age)
+	t.blocks[k] = c
+	return c
 }
 
 // freeze gives the blocks as they are now, and where each ends.
@@ -118,6 +200,10 @@ func (t *table) freeze() (blocks, []int32) {
 	for k, b := range t.blocks {
 		n += b.n
 		ends[k] = int32(n)
+		if b.owner == t.age {
+			b.saved.squeeze(b.n)
+			b.modseq.squeeze(b.n)
+		}
 	}
 	t.shared = true
 	t.age++
@@ -155,8 +241,7 @@ func (t *table) add(r row) {
 	k, i, _ := t.blocks.find(r.uid)
 	b := t.write(k)
 	if b.n == blockLen {
-		half := new(block)
-		*half = *b
+		half := b.copy(t.age)
 		half.move(0, b.n/2)
 		half.n = b.n - b.n/2
 		b.n /= 2
@@ -176,7 +261,9 @@ func (t *table) add(r row) {
 }
 
 func (b *block) put(i int, r row, off int) {
-	b.uid[i], b.mark[i], b.saved[i], b.modseq[i], b.off[i] = r.uid, r.mark, r.saved, r.modseq, uint16(off)
+	b.uid[i], b.mark[i], b.off[i] = r.uid, r.mark, uint16(off)
+	b.saved.set(i, b.n, r.saved)
+	b.modseq.set(i, b.n, r.modseq)
 }
 
 // push adds behind the last one. The names of the last block grow in a piece of memory that has room: what a State has of
@@ -283,9 +370,10 @@ func (b *builder) done(age uint64) (list blocks) {
 	text, at := asString(buf), 0
 	list = make(blocks, 0, (b.n+blockLen-1)/blockLen)
 	for rows := range slices.Chunk(b.rows, blockLen) {
-		c := &block{owner: age, n: len(rows)}
+		c := &block{owner: age}
 		size := 0
 		for i, r := range rows {
+			c.n++
 			c.put(i, r, size)
 			size += 1 + len(r.base)
 		}
@@ -325,7 +413,8 @@ func (t *table) within(u UIDRange) (list []uint32) {
 // renumber gives a message another modseq.
 func (t *table) renumber(uid uint32, modseq uint64) {
 	if k, i, ok := t.blocks.find(uid); ok {
-		t.write(k).modseq[i] = modseq
+		b := t.write(k)
+		b.modseq.set(i, b.n, modseq)
 	}
 }
 
@@ -339,8 +428,8 @@ func (t *table) load(s *snapshot, marks []uint32) {
 		b := &block{owner: t.age, n: min(blockLen, len(s.uids)-from)}
 		to := from + b.n
 		copy(b.uid[:], s.uids[from:to])
-		copy(b.saved[:], s.saved[from:to])
-		copy(b.modseq[:], s.modseqs[from:to])
+		b.saved.fill(s.saved[from:to])
+		b.modseq.fill(s.modseqs[from:to])
 		start, end := s.offsets[from], uint32(len(s.names))
 		if to < len(s.uids) {
 			end = s.offsets[to]
