@@ -335,9 +335,7 @@ func (b *box) adopt(by *Folder, p *pass, lk *lock) (uint32, error) {
 	if len(p.unknown) == 0 {
 		return b.head.next, nil
 	}
-	slices.SortStableFunc(p.unknown, func(x, y sighting) int {
-		return cmp.Or(byDelivery(x.base, y.base), cmp.Compare(b.info(x.mark).dir, b.info(y.mark).dir))
-	})
+	b.inOrder(p.unknown)
 	if uint64(b.head.next)+uint64(len(p.unknown)) > maxUID {
 		if err := b.renumber(); err != nil {
 			return 0, err
@@ -380,6 +378,31 @@ func (b *box) adopt(by *Folder, p *pass, lk *lock) (uint32, error) {
 		by.first(b.head.validity, first...)
 	}
 	return fresh, nil
+}
+
+// inOrder sorts files by their delivery, the places of one base name with cur behind new.
+func (b *box) inOrder(list []sighting) {
+	type key struct {
+		sec, usec uint64
+		sighting
+	}
+	keys := make([]key, len(list))
+	for i, s := range list {
+		keys[i].sighting = s
+		keys[i].sec, keys[i].usec = deliveryTime(s.base)
+	}
+	slices.SortFunc(keys, func(x, y key) int {
+		if x.sec != y.sec {
+			return cmp.Compare(x.sec, y.sec)
+		}
+		if x.usec != y.usec {
+			return cmp.Compare(x.usec, y.usec)
+		}
+		return cmp.Or(cmp.Compare(x.base, y.base), cmp.Compare(b.info(x.mark).dir, b.info(y.mark).dir))
+	})
+	for i, k := range keys {
+		list[i] = k.sighting
+	}
 }
 
 // unadopt takes back UIDs from fresh on, which could not be written. Nobody has heard of them.
