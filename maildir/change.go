@@ -88,7 +88,11 @@ func (b *box) change(by string, msgs []Message, c Change) (refused []uint32, err
 			text, dir := now.text, now.dir
 			if flags != now.flags || letters != now.letters {
 				text, dir = infoText(flags, letters, now.other, now.extra), inCur
-				if err := renameNew(b.dir.fd, path, b.dir.fd, "cur/"+r.base+text); err != nil {
+				err := renameNew(b.dir.fd, path, b.dir.fd, "cur/"+r.base+text)
+				if err == unix.EEXIST {
+					err = b.inTheWay(path, r.base, text)
+				}
+				if err != nil {
 					return err
 				}
 			} else if !b.there(path) {
@@ -195,6 +199,19 @@ func (b *box) expunge(by string, msgs []Message) error {
 		}
 	}
 	return err
+}
+
+// inTheWay is for a message at path whose next name is there already. When it is the same file, somebody is between link
+// and unlink: it has its name, and the other one goes with him or after a while. A file that was copied under this name
+// becomes a message of its own, and the caller looks again.
+func (b *box) inTheWay(path, base, text string) error {
+	if sameFile(b.dir.fd, path, b.dir.fd, "cur/"+base+text) {
+		return nil
+	}
+	if _, ok := b.twin(path, sighting{mark: b.mark(inCur, octets(text), ""), base: base}); ok {
+		b.cur.read = time.Time{} // the next look gives it its UID
+	}
+	return unix.ENOENT
 }
 
 // twins deals with base names that stand for two different files at once: somebody copied one under its own name. The

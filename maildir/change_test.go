@@ -546,3 +546,31 @@ func TestJournalLacksLines(t *testing.T) {
 		}
 	}
 }
+
+// The name that a message is to have next is taken: by itself, or by a copy of it.
+func TestStoreInTheWay(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	put(t, s, "cur/b:2,", "two\n")
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	if err := os.Link(filepath.Join(s.Path(), "cur/a:2,"), filepath.Join(s.Path(), "cur/a:2,S")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "cur/b:2,S", "two again\n")
+	if _, err := f.Store(st.List(), Change{Add: Seen}); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(s.Path(), "cur/a:2,")) // the other program goes on
+	now := look(t, f, false)
+	if now.Len() != 3 || now.At(0).Flags != Seen || now.At(1).Flags != Seen || now.At(1).UID != 2 {
+		t.Fatalf("%+v", now.List())
+	}
+	var got []string
+	for _, m := range now.All() {
+		got = append(got, read(t, f, m))
+	}
+	if !slices.Equal(got, []string{"one\n", "two\n", "two again\n"}) {
+		t.Errorf("%q", got)
+	}
+}
