@@ -32,6 +32,9 @@ func (o *Office) remember(path string) {
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
+	if _, err := os.Stat(o.Spool()); err != nil && !o.holds(o.Spool()) {
+		return // nor is a spool made on a disk that is not there
+	}
 	dir := filepath.Dir(file)
 	uid, gid := o.spoolOwner()
 	if makeAbove(file, uid, gid) != nil {
