@@ -45,7 +45,7 @@ type Mender struct {
 	root, dir *place
 	sub       map[string]int // descriptors of new, cur and tmp: root may work where somebody puts links in their place
 	lock      *lock
-	into      string // directory below the Maildir for what is set aside, "" as long as there is none
+	into      *place // for what is set aside, nil as long as there is none
 	touched   map[string]bool
 }
 
@@ -131,7 +131,10 @@ func (m *Mender) Close() error {
 			p.close()
 		}
 	}
-	m.lock, m.sub, m.dir, m.root = nil, nil, nil, nil
+	if m.into != nil {
+		unix.Close(m.into.fd)
+	}
+	m.lock, m.sub, m.dir, m.root, m.into = nil, nil, nil, nil, nil
 	return err
 }
 
@@ -244,67 +247,79 @@ func (m *Mender) with(path string, do func(fd int, st *unix.Stat_t) error) error
 	return do(fd, &st)
 }
 
-// Aside moves a file, directory or link to the directory pennypost-aside of the Maildir, and tells where it is now, below
-// the Maildir.
-func (m *Mender) Aside(path string) (string, error) {
+// Aside moves a file, directory or link to the directory pennypost-aside of the Maildir, never over what is there.
+func (m *Mender) Aside(path string) error {
 	fd, name := m.at(path)
 	into, err := m.aside()
 	if err != nil {
-		return "", err
+		return err
 	}
-	to := into + "/" + name
+	to := name
 	for n := 1; ; n++ {
-		err := renameNew(fd, name, m.root.fd, to)
+		err := renameNew(fd, name, into.fd, to)
 		if !errors.Is(err, fs.ErrExist) || n > 1000 {
 			if err == nil {
-				if err = m.root.sync(into); err == nil {
+				if err = fsync(into.fd); err == nil {
 					err = fsync(fd)
 				}
 			}
-			return to, err
+			return err
 		}
-		to = fmt.Sprintf("%s/%s.%d", into, name, n)
+		to = fmt.Sprintf("%s.%d", name, n)
 	}
 }
 
-// KeepAside leaves a second name of a control file, which is going to be replaced, where Aside puts things.
+// KeepAside leaves a copy of a control file, which is going to be replaced, where Aside puts things.
 func (m *Mender) KeepAside(name string) error {
 	into, err := m.aside()
 	if err != nil {
 		return err
 	}
 	data, _, err := m.dir.readFile(name, 0, maxListSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return m.root.replace(into+"/"+name, into+"/"+name+".tmp", data, nil)
+	return into.replace(name, name+".tmp", data, nil)
 }
 
-// aside makes the directory for what this Mender sets aside, one for itself.
-func (m *Mender) aside() (string, error) {
-	if m.into != "" {
+// aside makes the directory for what this Mender sets aside, one for itself. It is reached over no link, since root may work
+// in the Maildir of somebody who puts one there.
+func (m *Mender) aside() (*place, error) {
+	if m.into != nil {
 		return m.into, nil
 	}
 	var st unix.Stat_t
-	if err := fstat(m.root.fd, &st); err != nil {
-		return "", err
+	if err := unix.Fstat(m.root.fd, &st); err != nil {
+		return nil, err
 	}
 	perm := st.Mode & 0o777
 	if err := m.root.mkdir(asideName, perm); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+		return nil, err
 	}
-	into := asideName + "/" + time.Now().UTC().Format("20060102T150405")
+	fd, err := openDir(m.root.fd, asideName)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	all := &place{fd: fd, uid: m.root.uid, gid: m.root.gid}
+	now := time.Now().UTC().Format("20060102T150405")
 	for n := 1; ; n++ {
-		name := fmt.Sprintf("%s.%d", into, n)
-		err := m.root.mkdir(name, perm)
+		name := fmt.Sprintf("%s.%d", now, n)
+		err := all.mkdir(name, perm)
 		if errors.Is(err, fs.ErrExist) && n < 10000 {
 			continue
 		}
-		if err == nil {
-			err = m.root.sync(asideName)
+		if err != nil {
+			return nil, err
 		}
-		m.into = name
-		return name, err
+		if fd, err = openDir(all.fd, name); err != nil {
+			return nil, err
+		}
+		m.into = &place{fd: fd, mode: m.root.mode, uid: m.root.uid, gid: m.root.gid}
+		return m.into, nil
 	}
 }
 

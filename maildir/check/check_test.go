@@ -242,3 +242,22 @@ func TestStop(t *testing.T) {
 		t.Log(f)
 	}
 }
+
+// What is set aside follows no link, and stays where it is when there is one.
+func TestAsideLink(t *testing.T) {
+	root, away := box(t, map[string]string{"cur/1.a:2,S": ""}), t.TempDir()
+	if err := os.Symlink(away, root+"/pennypost-aside"); err != nil {
+		t.Fatal(err)
+	}
+	for f, err := range Maildir(root, Options{Repair: true}) {
+		if err != nil || f.Kind == kindEmpty && (f.Mended || f.Err == nil) {
+			t.Error(f, err)
+		}
+	}
+	if left, _ := os.ReadDir(away); len(left) > 0 {
+		t.Error(left)
+	}
+	if _, err := os.Stat(root + "/cur/1.a:2,S"); err != nil {
+		t.Error(err)
+	}
+}

@@ -115,10 +115,7 @@ func (*mending) done() error { return nil }
 
 func (m *mending) marker() error { return m.m.Replace("maildirfolder", nil) }
 
-func (m *mending) aside(name string) error {
-	_, err := m.m.Aside(name)
-	return err
-}
+func (m *mending) aside(name string) error { return m.m.Aside(name) }
 
 func (m *mending) leftover(name string) error {
 	return m.m.RemoveStale(name, m.f.c.begun.Add(-leftover))
