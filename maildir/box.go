@@ -211,6 +211,7 @@ func (b *box) renewInfos() {
 // remark gives every row a mark in a new list of infos.
 func (b *box) remark(to func(old uint32) uint32) {
 	b.infos, b.marks = nil, nil
+	b.version++ // a reading that is on its way has marks of the old list
 	known := map[uint32]uint32{0: 0}
 	for k, bl := range b.rows.blocks {
 		bl = b.rows.write(k)

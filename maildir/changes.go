@@ -14,6 +14,8 @@ type changes struct {
 	gone           uidSet
 	keywords       int // further names for keywords, the last ones
 	ids            []ident
+	numbered       int // how many of them have the modseq seq
+	seq            uint64
 	looked         bool   // the views alone are worth a record
 	by             string // who made the last of them
 }
@@ -29,6 +31,21 @@ func (b *box) nextModSeq() uint64 {
 	return b.modseq
 }
 
+// size counts them.
+func (c *changes) size() int {
+	n := len(c.added) + len(c.changed) + len(c.ids)
+	for _, u := range c.gone {
+		n += int(u.Last-u.First) + 1
+	}
+	return n
+}
+
+// retell makes all messages changed ones: they may be otherwise than clients were told last.
+func (b *box) retell() {
+	b.log.changed = append(b.log.changed, b.rows.uids(func(m uint32) bool { return m != 0 })...)
+	b.past = false
+}
+
 // commit gives the changes a modseq and writes them to the journal. Without the lock (nil), or when they cannot be written,
 // they stay to be written later: what is shown then has a modseq all the same. An error says that the journal does not have
 // them.
@@ -38,9 +55,13 @@ func (b *box) commit(lk *lock, durable bool) error {
 		return nil
 	}
 	seq := uint64(0)
-	if c.messages() {
-		seq = b.nextModSeq()
-		b.number(seq)
+	if n := c.size(); n > 0 {
+		if c.numbered != n || lk != nil && c.seq != b.modseq {
+			c.seq = b.nextModSeq()
+			b.number(c.seq)
+			c.numbered = n
+		}
+		seq = c.seq
 	}
 	if lk == nil {
 		return nil

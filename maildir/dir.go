@@ -283,13 +283,16 @@ type stamp struct {
 	ino  uint64
 	sec  int64
 	nsec int64
-	size int64 // of files only
+	size int64 // of a directory: the nanoseconds that its mtime is later than that
 }
 
+// stampOf goes by the mtime of a file. That of a directory is set back by whoever copies into it, so there the ctime counts,
+// which nobody can set, as well.
 func stampOf(st *unix.Stat_t) stamp {
-	s := stamp{ino: st.Ino, sec: int64(st.Mtim.Sec), nsec: int64(st.Mtim.Nsec)}
-	if st.Mode&unix.S_IFMT == unix.S_IFREG {
-		s.size = st.Size
+	s := stamp{ino: st.Ino, sec: int64(st.Mtim.Sec), nsec: int64(st.Mtim.Nsec), size: st.Size}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		s.sec, s.nsec = int64(st.Ctim.Sec), int64(st.Ctim.Nsec)
+		s.size = (int64(st.Mtim.Sec)-s.sec)*1e9 + int64(st.Mtim.Nsec) - s.nsec
 	}
 	return s
 }

@@ -147,7 +147,7 @@ func (f *Folder) Close() error {
 }
 
 // Vanished gives the UIDs that were removed after the change with this modseq (RFC 7162 §3.2.5). False when that is further
-// back than is known: they may be any that are not there.
+// back than is known, or is no number that we have given: they may be any that are not there.
 func (f *Folder) Vanished(since uint64) ([]UIDRange, bool) {
 	b, err := f.enter()
 	if err != nil {
@@ -156,6 +156,9 @@ func (f *Folder) Vanished(since uint64) ([]UIDRange, bool) {
 	defer b.leave()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.grave.floor == 0 || since > b.modseq { // there is no journal; or somebody has lost the one that gave this number
+		return nil, false
+	}
 	return b.grave.since(since)
 }
 

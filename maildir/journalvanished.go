@@ -25,8 +25,11 @@ type graveyard struct {
 	floor uint64      // it knows all that was removed after this modseq
 }
 
-// add takes in what a change has removed.
+// add takes in what a change has removed. One that comes late is told with those before it.
 func (g *graveyard) add(uids []UIDRange, modseq uint64) {
+	if n := len(g.list); n > 0 {
+		modseq = max(modseq, g.list[n-1].modseq)
+	}
 	for _, u := range uids {
 		g.list = append(g.list, vanishing{u, modseq})
 	}

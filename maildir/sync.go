@@ -52,7 +52,7 @@ func (v *dirView) settled(t time.Time) bool {
 // due tells whether the directory has to be read: it changed, or it may have changed without showing.
 func (v *dirView) due(now stamp, t time.Time) bool {
 	switch {
-	case v.read.IsZero() || now != v.stamp:
+	case v.read.IsZero() || now != v.stamp || t.Before(v.read): // a clock was set back since
 		return true
 	case !v.own.IsZero():
 		return t.Sub(v.own) >= min(max(ownRescan, v.cost*rescanShare), ownRescanMax)
@@ -64,7 +64,7 @@ func (v *dirView) due(now stamp, t time.Time) bool {
 
 // saw notes a stamp taken just before a reading.
 func (v *dirView) saw(now stamp, t time.Time) {
-	if now != v.stamp || v.since.IsZero() {
+	if now != v.stamp || v.since.IsZero() || t.Before(v.since) {
 		v.stamp, v.since = now, t
 	}
 	v.read, v.own = t, time.Time{}
@@ -130,12 +130,21 @@ func (b *box) unlocked(p *pass, err error) error {
 	if b.head.validity == 0 || b.distrust || !noRoom(err) && !readOnly(err) && !(errors.Is(err, ErrLocked) && newsOnly) {
 		return err
 	}
-	b.past = false
-	if p != nil && p.version == b.version {
-		b.apply(p, false)
-		if p.stable {
-			b.bury(p, true)
+	if b.past {
+		b.retell()
+	}
+	if p == nil || p.version != b.version {
+		readCur, readNew, err := b.due()
+		if err != nil || !readNew {
+			return err
 		}
+		if p, err = b.pass(readCur); err != nil {
+			return err
+		}
+	}
+	b.apply(p, false)
+	if p.stable {
+		b.bury(p, true)
 	}
 	return nil
 }
@@ -184,7 +193,7 @@ func (b *box) due() (readCur, readNew bool, err error) {
 	t := time.Now()
 	newStamp, curStamp, err := b.stamps()
 	readCur = b.unseen > 0 || len(b.absent) > 0 || b.fresh || b.cur.due(curStamp, t)
-	readNew = readCur || b.new.read.IsZero() || newStamp != b.new.stamp || !b.new.settled(b.new.read)
+	readNew = readCur || b.new.read.IsZero() || newStamp != b.new.stamp || !b.new.settled(b.new.read) || t.Before(b.new.read)
 	return readCur, readNew, err
 }
 
@@ -226,9 +235,9 @@ func (b *box) lookLocked(by *Folder, p *pass, claim bool, lk *lock) (err error) 
 			return err
 		}
 	}
-	if b.past { // all may be otherwise than clients were told last
-		b.log.changed = b.rows.uids(func(m uint32) bool { return m != 0 })
-		b.past, b.usable = false, false
+	if b.past {
+		b.retell()
+		b.usable = false
 	}
 	looks := 0
 	if p != nil && p.readCur {
