@@ -574,3 +574,30 @@ func TestStoreInTheWay(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// What one process has seen in passing, and not noted yet, may be past when another one has read the directory.
+func TestSeenInPassing(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "one\n")
+	f, g := alone(t, s, "INBOX"), alone(t, s, "INBOX")
+	st := look(t, f, false)
+	mv := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(filepath.Join(s.Path(), from), filepath.Join(s.Path(), to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mv("cur/a:2,", "cur/a:2,F")
+	read(t, f, st.At(0))
+	mv("cur/a:2,F", "cur/a:2,")
+	put(t, s, "cur/b:2,", "two\n")
+	for range 3 {
+		time.Sleep(2 * fineGrain)
+		look(t, g, false)
+	}
+	for name, h := range map[string]*Folder{"in passing": f, "afresh": alone(t, s, "INBOX")} {
+		if st := look(t, h, false); st.Len() != 2 || st.At(0).Flags != 0 {
+			t.Errorf("%s: %+v", name, st.List())
+		}
+	}
+}

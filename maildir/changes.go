@@ -237,6 +237,9 @@ func (b *box) readJournal() error {
 	}
 	if s != nil || len(recs) > 0 {
 		b.usable = b.head.validity == b.journal.validity()
+		if b.log.messages() { // seen by us alone, and maybe before what somebody else has read
+			b.new.read, b.cur.read = time.Time{}, time.Time{}
+		}
 	}
 	if s != nil && first {
 		b.past, b.fresh = b.isPast(), !b.cur.own.IsZero()
