@@ -14,6 +14,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pennypost/maildir/internal/disk"
 )
 
 // A reader is a Maker that counts, and whose texts are what stands in the file.
@@ -302,4 +306,54 @@ func TestCacheForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.tell(t, f, look(t, f, false), Whole)
+}
+
+// Whatever call fails for the cache, what is told is right.
+func TestCacheFaults(t *testing.T) {
+	s := newStore(t)
+	many(t, s, 5)
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	cache := filepath.Join(s.Path(), cacheName)
+	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EIO, unix.EACCES} {
+		for nth, more := 1, true; more; nth++ {
+			if nth%2 == 0 { // every other time there is one already
+				os.Remove(cache)
+			}
+			b, err := f.enter()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.cache.end()
+			b.leave()
+			var calls atomic.Int32
+			disk.Hook = func(c *disk.Call, do func() error) error {
+				ours := strings.HasSuffix(c.Name, cacheName) || strings.HasPrefix(c.Name, "tmp/") || c.Op == disk.Write
+				if ours && int(calls.Add(1)) == nth {
+					if c.Op == disk.Write && len(c.Data) > 1 { // the disk is full in the middle of it
+						c.Data = c.Data[:len(c.Data)/2]
+						return do()
+					}
+					return errno
+				}
+				return do()
+			}
+			r := newReader()
+			r.tell(t, f, st, Header)
+			r.tell(t, f, st, Whole)
+			disk.Hook = nil
+			r.tell(t, f, st, Whole)
+			if more = int(calls.Load()) >= nth; nth > 50 {
+				t.Fatal("it never ends")
+			}
+			if t.Failed() {
+				t.Fatalf("%v at call %d", errno, nth)
+			}
+		}
+	}
+	f.Close()
+	s.Close() // the lock has a file there as long as one of the two is open
+	if left, _ := filepath.Glob(filepath.Join(s.Path(), "tmp", "*")); len(left) > 0 {
+		t.Error(left)
+	}
 }

@@ -65,6 +65,7 @@ type fetching struct {
 	trouble error // of others
 	broken  bool  // the connection failed
 	out     []byte
+	text    []byte // room for header fields
 }
 
 // plan looks at the items once for all messages.
@@ -332,9 +333,7 @@ func (f *fetching) appendFlags(b []byte, m maildir.Message, marks bool) []byte {
 	if marks {
 		flags |= maildir.Seen
 	}
-	b = append(b, '(')
-	b = append(b, flagString(flags, m.Keywords(), f.v.folder.Recent(m.UID))...)
-	return append(b, ')')
+	return append(appendFlagNames(append(b, '('), flags, m.Keywords(), f.v.folder.Recent(m.UID)), ')')
 }
 
 // markSeen puts on disk what was told: the messages sent are \Seen.
@@ -358,7 +357,8 @@ func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, *stretc
 		ok := true
 		var err error
 		if src == nil {
-			text = appendFields(nil, f.known.Texts[maildir.TextFields], it)
+			text = appendFields(f.text[:0], f.known.Texts[maildir.TextFields], it)
+			f.text = text
 		} else {
 			text, ok, err = src.headerFields(it)
 		}

@@ -297,7 +297,11 @@ func (v *view) flags(m maildir.Message) string {
 }
 
 func flagString(flags maildir.Flags, keywords []string, recent bool) string {
-	var b []byte
+	return string(appendFlagNames(nil, flags, keywords, recent))
+}
+
+func appendFlagNames(b []byte, flags maildir.Flags, keywords []string, recent bool) []byte {
+	at := len(b)
 	for _, f := range flagNames {
 		if flags&f.flag != 0 {
 			b = append(append(b, f.name...), ' ')
@@ -309,7 +313,10 @@ func flagString(flags maildir.Flags, keywords []string, recent bool) string {
 	for _, k := range keywords {
 		b = append(append(b, k...), ' ')
 	}
-	return strings.TrimSuffix(string(b), " ")
+	if len(b) > at {
+		b = b[:len(b)-1] // the blank
+	}
+	return b
 }
 
 // letters sorts the flags of a command into those of the file name and
