@@ -73,8 +73,8 @@ var shelf = struct {
 	serial uint64
 }{of: map[[2]uint64]*box{}}
 
-// joinBox gives the box of a directory. It takes over both places.
-func joinBox(p, root *place) (b *box, first bool) {
+// joinBox gives the box of a directory. It takes over both places. name is for the log.
+func joinBox(p, root *place, name string) (b *box, first bool) {
 	shelf.Lock()
 	defer shelf.Unlock()
 	key := [2]uint64{p.dev, p.ino}
@@ -85,6 +85,7 @@ func joinBox(p, root *place) (b *box, first bool) {
 		return b, false
 	}
 	b = newBox(p, root)
+	b.journal.folder = name
 	shelf.of[key] = b
 	return b, true
 }

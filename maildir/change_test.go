@@ -61,6 +61,24 @@ func TestFlagsInNames(t *testing.T) {
 	}
 }
 
+// What is no plain file holds no names, and harms nobody.
+func TestKeywordsOdd(t *testing.T) {
+	for _, odd := range []func(path string) error{
+		func(path string) error { return os.Mkdir(path, 0o700) },
+		func(path string) error { return os.Symlink("/etc/passwd", path) },
+		func(path string) error { return os.WriteFile(path, make([]byte, 2<<20), 0o600) },
+	} {
+		s := newStore(t)
+		put(t, s, "cur/a:2,Sa", "x\n")
+		if err := odd(filepath.Join(s.Path(), keywordsName)); err != nil {
+			t.Fatal(err)
+		}
+		if st := look(t, open(t, s, "INBOX"), true); st.Len() != 1 || !st.At(0).HasKeyword("unknown-0") {
+			t.Error(st.At(0).Keywords())
+		}
+	}
+}
+
 func TestKeywords(t *testing.T) {
 	s := newStore(t)
 	put(t, s, keywordsName, "1 $Forwarded\n0 Work\n")

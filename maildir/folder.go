@@ -38,7 +38,7 @@ func (s *Store) OpenFolder(name string) (*Folder, error) {
 		return nil, err
 	}
 	isRoot := p == root
-	b, first := joinBox(p, root)
+	b, first := joinBox(p, root, name)
 	if first && !isRoot { // the Maildir itself was cleaned when it was opened
 		b.dir.clean()
 	}

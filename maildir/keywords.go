@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,11 +112,14 @@ func (b *box) readKeywords() error {
 	var k keywordNames
 	if (now != stamp{}) {
 		data, st, err := b.dir.readFile(keywordsName, 0, 1<<20)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err == nil {
+		_, odd := errors.AsType[*fs.PathError](err)
+		switch {
+		case err == nil:
 			now = stampOf(&st)
+		case errors.Is(err, unix.ELOOP), odd: // no plain file, or too long
+			slog.Warn("the names of the keywords cannot be read", "folder", b.journal.folder, "err", err)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
 		}
 		k = parseKeywords(string(data))
 	}

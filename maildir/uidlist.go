@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"io/fs"
+	"log/slog"
 	"math"
 	"slices"
 	"strconv"
@@ -215,7 +216,10 @@ func (b *box) readList() error {
 
 func (b *box) readWholeList() error {
 	data, st, err := b.dir.readFile(listName, 0, maxListSize)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, unix.ELOOP) {
+		slog.Warn("the UID list is a symbolic link, which is not followed", "folder", b.journal.folder)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return b.listMissing()
 	}
 	if err != nil {
@@ -299,6 +303,7 @@ func (b *box) takeList(text string, cut bool) {
 	head, good := parseListHead(line)
 	if !ok || !good {
 		// Without a header the UIDs mean nothing; but if we knew the folder, we still do.
+		slog.Warn("the UID list has no head, it is written anew", "folder", b.journal.folder, "octets", len(text))
 		b.rewrite, b.listEnd, b.listWhole, b.listTail, b.extsKnown = true, int64(len(text)), false, "", true
 		return
 	}
@@ -334,6 +339,7 @@ func (b *box) takeList(text string, cut bool) {
 	b.rewrite = b.distrust || damaged || head.version != 3
 	b.head.next = max(b.head.next, oldNext)
 	if damaged { // what it has lost, we may still know
+		slog.Warn("the UID list is damaged, it is written anew", "folder", b.journal.folder, "lines", bad)
 		listed = b.carryOver(listed, oldExts)
 	}
 	b.takeRows(listed)

@@ -123,21 +123,29 @@ func TestUIDListOfOthersIsReadOn(t *testing.T) {
 	}
 }
 
-// The list is lost, cut or emptied while we know the folder: nothing of it is lost.
+// The list is lost, cut or emptied while we know the folder, or by the journal: nothing of it is lost.
 func TestUIDListLost(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{
 		"removed":     os.Remove,
 		"emptied":     func(path string) error { return os.Truncate(path, 0) },
 		"cut":         func(path string) error { return os.Truncate(path, 100) },
 		"overwritten": func(path string) error { return os.WriteFile(path, []byte("garbage\n"), 0o600) },
+		"link": func(path string) error {
+			os.Remove(path)
+			return os.Symlink("/etc/passwd", path)
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		lost := func(t *testing.T, closed bool) {
 			s := newStore(t)
 			f := open(t, s, "INBOX")
 			for range 5 {
 				deliver(t, s, "x\n")
 			}
 			st := look(t, f, true)
+			if closed {
+				f.Close()
+				f = open(t, s, "INBOX")
+			}
 			if err := harm(filepath.Join(s.Path(), listName)); err != nil {
 				t.Fatal(err)
 			}
@@ -146,11 +154,13 @@ func TestUIDListLost(t *testing.T) {
 			if now.UIDValidity != st.UIDValidity || !slices.Equal(uids(now), []uint32{1, 2, 3, 4, 5, 6}) {
 				t.Errorf("%d %v", now.UIDValidity, uids(now))
 			}
-			again := look(t, open(t, s, "INBOX"), false)
+			again := look(t, alone(t, s, "INBOX"), false)
 			if again.UIDValidity != st.UIDValidity || !slices.Equal(keys(again), keys(now)) {
 				t.Errorf("%d %v", again.UIDValidity, keys(again))
 			}
-		})
+		}
+		t.Run(name, func(t *testing.T) { lost(t, false) })
+		t.Run(name+" while closed", func(t *testing.T) { lost(t, true) })
 	}
 }
 

@@ -73,6 +73,7 @@ func (p *program) do() error {
 		level = slog.LevelInfo
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(log) // what the Maildir has to say
 	if p.tag != "" {
 		log = log.With("tag", p.tag)
 	}

@@ -2,6 +2,7 @@ package imap_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -61,5 +62,33 @@ func login(open func() *imap.User) func(name, password string) (*imap.User, erro
 			return nil, imap.ErrRefused
 		}
 		return open(), nil
+	}
+}
+
+// A mailbox has room for so many keywords, and then no more.
+func TestKeywordLimit(t *testing.T) {
+	store, err := maildir.Create(t.TempDir(), maildir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := "0 APPEND INBOX {1+}\r\nx\r\n1 SELECT INBOX\r\n"
+	for i := range maildir.MaxKeywords {
+		says += fmt.Sprintf("2 STORE 1 +FLAGS.SILENT (key%d)\r\n", i)
+	}
+	says += "3 STORE 1 FLAGS (more)\r\n4 STORE 1 FLAGS (key7 Key200)\r\n5 FETCH 1 FLAGS\r\n6 LOGOUT\r\n"
+	c := &script{Reader: strings.NewReader(says)}
+	s := &imap.Session{Conn: wire.New(c, 8192, time.Minute), MaxSize: 4000, Preauth: &imap.User{Name: "bob", Store: store}, Log: slog.New(slog.DiscardHandler)}
+	s.Serve(t.Context())
+	told := c.String()
+	for _, want := range []string{"3 NO [LIMIT]", "4 OK", "FLAGS (\\Recent key7 key200)", "6 OK"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if n := strings.Count(told, "2 OK"); n != maildir.MaxKeywords {
+		t.Errorf("%d keywords", n)
+	}
+	if !strings.Contains(told, `key255)] flags stay`) {
+		t.Error("no word that there can be no more")
 	}
 }
