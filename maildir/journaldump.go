@@ -222,15 +222,16 @@ func (d *dump) views(v *views) {
 
 // path shows where a message lies, and its further keywords.
 func (d *dump) path(base string, w where) string {
-	s := visible(sub(w.dir) + base + w.text)
+	var s strings.Builder
+	s.WriteString(visible(sub(w.dir) + base + w.text))
 	for _, k := range w.more {
 		if int(k) < len(d.keywords) {
-			s += " +" + visible(d.keywords[k])
+			s.WriteString(" +" + visible(d.keywords[k]))
 		} else {
-			s += " +" + strconv.Itoa(int(k))
+			s.WriteString(" +" + strconv.Itoa(int(k)))
 		}
 	}
-	return s
+	return s.String()
 }
 
 // String gives a range as IMAP has it.

@@ -32,11 +32,12 @@ var cachedCommands = []string{
 
 func ask(t *testing.T, dir string, commands ...string) []byte {
 	t.Helper()
-	says := "0 EXAMINE INBOX\r\n"
+	var says strings.Builder
+	says.WriteString("0 EXAMINE INBOX\r\n")
 	for i, c := range commands {
-		says += fmt.Sprintf("%d %s\r\n", i+1, c)
+		says.WriteString(fmt.Sprintf("%d %s\r\n", i+1, c))
 	}
-	out := play(t, dir, []byte(says+"9 LOGOUT\r\n"))
+	out := play(t, dir, []byte(says.String()+"9 LOGOUT\r\n"))
 	return regexp.MustCompile(`\* \d+ RECENT\r\n| ?\\Recent`).ReplaceAll(out, nil)
 }
 

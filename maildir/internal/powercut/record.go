@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,9 +33,7 @@ func (n *node) clone() *node {
 	c.data = slices.Clone(n.data)
 	if n.dir {
 		c.names = make(map[string]int, len(n.names))
-		for name, id := range n.names {
-			c.names[name] = id
-		}
+		maps.Copy(c.names, n.names)
 	}
 	return &c
 }
