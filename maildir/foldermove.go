@@ -203,7 +203,9 @@ func (s *Store) tidy(root *place) {
 func (p *plan) finish(root *place) error {
 	err := p.run(root)
 	if errors.Is(err, fs.ErrExist) {
-		return p.takeBack(root)
+		if err = p.takeBack(root); err == nil {
+			err = fsync(root.fd)
+		}
 	}
 	return err
 }
@@ -218,15 +220,12 @@ func (p *plan) run(root *place) error {
 	return fsync(root.fd)
 }
 
-// takeBack gives everything its old name.
+// takeBack gives everything its old name, not yet durably.
 func (p *plan) takeBack(root *place) (err error) {
 	for _, st := range slices.Backward(p.steps) {
 		if berr := st.rename(root, st.to, st.from); err == nil {
 			err = berr
 		}
-	}
-	if err == nil {
-		err = fsync(root.fd)
 	}
 	return err
 }
@@ -304,6 +303,7 @@ func (s *Store) renameFolder(old, new string) error {
 		file.Close() // who comes next tries again
 		return errors.Join(err, berr)
 	}
+	fsync(root.fd) // should it fail, all the more may nobody carry out what was refused
 	s.end(root, file)
 	return err
 }
