@@ -236,6 +236,11 @@ func (b *box) lookLocked(by *Folder, p *pass, claim bool, lk *lock) (err error) 
 		}
 	}
 	if b.past {
+		// What the journal takes for gone may be there again: it has its UID on the list.
+		b.judged = 0
+		if err := b.readWholeList(); err != nil {
+			return err
+		}
 		b.retell()
 		b.usable = false
 	}

@@ -605,6 +605,14 @@ func (b *box) rewriteList() error {
 	if err != nil {
 		return err
 	}
+	if b.listEnd > 0 {
+		// Messages without a line are gone for good: should a power cut bring one back, it would not be known again.
+		for _, dir := range []string{"new", "cur"} {
+			if err := b.dir.sync(dir); err != nil {
+				return err
+			}
+		}
+	}
 	if err := b.dir.replace(listName, listTmp, text, nil); err != nil {
 		if now, serr := b.dir.stamp(listName); serr == nil && now.ino != before.ino {
 			b.doubtList() // it is there, but its name may not be on disk
