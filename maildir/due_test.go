@@ -108,7 +108,9 @@ func (l *dues) tell(name string, st *State, ids []string) {
 	f := l.folder(name)
 	f.validity, f.next, f.modseq = st.UIDValidity, max(f.next, st.UIDNext), max(f.modseq, st.HighestModSeq)
 	for i, m := range st.All() {
-		f.uids[m.UID], f.now[ids[i]] = ids[i], m.UID
+		if ids[i] != "" {
+			f.uids[m.UID], f.now[ids[i]] = ids[i], m.UID
+		}
 	}
 }
 
@@ -117,6 +119,9 @@ type found struct {
 	folder string // as the dues call it
 	m      Message
 }
+
+// slow is what is said of a Maildir that does not open at once.
+const slow = "opening took too long"
 
 // check opens a Maildir after a cut, and tells what is not as it has to be.
 func (l *dues) check(t testing.TB, path string) (wrong []string) {
@@ -164,7 +169,7 @@ func (l *dues) check(t testing.TB, path string) (wrong []string) {
 	l.counts(there, named, bad)
 	l.subscriptions(s, bad)
 	if took := time.Since(begun); took > time.Second {
-		bad("opening took %v", took)
+		bad("%s: %v", slow, took)
 	}
 	return wrong
 }
@@ -241,14 +246,22 @@ func (l *dues) openFolder(s *Store, key, name string, there map[string][]found, 
 	if again, err := f.Sync(SyncOptions{}); err != nil || again.Len() != st.Len()+1 || again.HighestModSeq < st.HighestModSeq {
 		bad("%s: once more: %v", name, err)
 	}
+	f.Close() // what follows is what another process reads
 	other, err := s.OpenFolder(name)
 	if err != nil {
 		bad("%s: %v", name, err)
 		return
 	}
 	defer other.Close()
-	if again, err := other.Sync(SyncOptions{}); err != nil || again.Len() != st.Len()+1 || again.UIDValidity != st.UIDValidity {
+	again, err := other.Sync(SyncOptions{})
+	if err != nil || again.Len() != st.Len()+1 || again.UIDValidity != st.UIDValidity || again.HighestModSeq < st.HighestModSeq {
 		bad("%s: opened again: %v", name, err)
+		return
+	}
+	for i, m := range st.All() {
+		if now := again.At(i); now.UID != m.UID || now.Key() != m.Key() || now.Flags != m.Flags || now.ModSeq != m.ModSeq {
+			bad("%s: opened again, UID %d %s %v is %d %s %v", name, m.UID, m.Flags, m.ModSeq, now.UID, now.Flags, now.ModSeq)
+		}
 	}
 }
 

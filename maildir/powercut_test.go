@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	powercutStates = flag.Int("powercut-states", 60, "how many states of the disk after a power cut are tried for each way in")
+	powercutStates = flag.Int("powercut-states", 25, "how many states of the disk after a power cut are tried for each way in")
 	powercutSeed   = flag.Uint64("powercut-seed", 0, "which states; 0: others each time")
 )
 
@@ -102,6 +102,19 @@ func (c *scene) open(name string) *Folder {
 	return f
 }
 
+// apart opens a folder as another process does.
+func (c *scene) apart(name string) *Folder {
+	shelf.Lock()
+	mine := shelf.of
+	shelf.of = map[[2]uint64]*box{}
+	shelf.Unlock()
+	f := c.open(name)
+	shelf.Lock()
+	shelf.of = mine
+	shelf.Unlock()
+	return f
+}
+
 // A curtain ends a scene that cannot go on.
 type curtain struct{}
 
@@ -158,37 +171,54 @@ func TestPowerCut(t *testing.T) {
 func (c *scene) cut(dir string, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	n, bad := 0, 0
-	before := sinceBoot
-	defer func() { sinceBoot = before }()
+	path := filepath.Join(dir, "after")
 	for st := range c.log.States(r, *powercutStates) {
-		c.at = newDues()
-		c.at.folder(inbox)
-		c.at.posix = st.Posix
-		c.log.Replay(st.Cut)
-		path := filepath.Join(dir, fmt.Sprint("state", n))
-		inode, err := st.Build(path, deadOwner)
-		if err != nil {
-			c.Fatal(err)
-		}
-		boot := time.Now()
-		sinceBoot = func() time.Duration { return time.Since(boot) }
-		disk.Hook = afterwards(inode)
-		if n++; bad < 3 {
-			if wrong := c.at.check(c, path); wrong != nil {
-				bad++
-				var b strings.Builder
-				c.log.Print(&b, st.Cut-30, st.Cut)
-				st.Print(&b)
-				c.Errorf("%s\n%s", strings.Join(wrong, "\n"), &b)
+		n++
+		var wrong []string
+		for range 3 { // what only took too long may have been waiting for the processor
+			if wrong = c.try(st, path, n%4 == 0); len(wrong) != 1 || !strings.HasPrefix(wrong[0], slow) {
+				break
 			}
 		}
-		disk.Hook = nil
-		os.RemoveAll(path)
+		if wrong == nil {
+			continue
+		}
+		var b strings.Builder
+		c.log.Print(&b, st.Cut-30, st.Cut)
+		st.Print(&b)
+		text := b.String()
+		c.Errorf("%s\n%s", strings.Join(wrong[:min(len(wrong), 10)], "\n"), text[:min(len(text), 20000)])
+		if bad++; bad == 3 {
+			break
+		}
 	}
 	c.Logf("%d calls and marks, %d states, seed %d", c.log.Len(), n, seed)
 	if c.Failed() {
 		c.Logf("again: -powercut-seed %d -powercut-states %d", seed, *powercutStates)
 	}
+}
+
+// try looks at one state after the host was started again; or, as a copy, on another disk of a host that keeps running.
+func (c *scene) try(st *powercut.State, path string, copied bool) []string {
+	defer os.RemoveAll(path)
+	c.at = newDues()
+	c.at.folder(inbox)
+	c.at.posix = st.Posix
+	c.log.Replay(st.Cut)
+	inode, err := st.Build(path, deadOwner)
+	if err != nil {
+		c.Fatal(err)
+	}
+	if copied {
+		inode = nil
+	} else {
+		running, boot := sinceBoot, time.Now()
+		sinceBoot = func() time.Duration { return time.Since(boot) }
+		defer func() { sinceBoot = running }()
+	}
+	disk.Hook = afterwards(inode)
+	defer func() { disk.Hook = nil }()
+	return c.at.check(c, path)
 }
 
 // hush keeps the log still.

@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tell looks into a folder as a client does.
@@ -18,6 +22,10 @@ func (c *scene) tell(f *Folder, claim bool) (*State, []string) {
 	list := make([]string, 0, st.Len())
 	for _, m := range st.All() {
 		r, err := f.Reader(m)
+		if errors.Is(err, ErrGone) { // it was not sure yet; whether it may be is seen at the end
+			list = append(list, "")
+			continue
+		}
 		if c.failed(err) {
 			return new(State), nil
 		}
@@ -132,6 +140,9 @@ func (c *scene) transfer(from, to *Folder, move bool) {
 		for i, id := range list {
 			l.message(id, to.Name(), 1, 1)
 			due.uids[pairs[i].To], due.now[id] = id, pairs[i].To
+			if k := l.folder(from.Name()).marked[id]; k != "" {
+				due.marked[id] = k
+			}
 		}
 	})
 }
@@ -254,7 +265,7 @@ var ways = map[string]struct {
 		c.deliver(inbox)
 		c.deliver(inbox)
 		c.tell(f, true)
-		c.tell(c.open(inbox), true)
+		c.tell(c.apart(inbox), true)
 	}},
 	"copy": {both(boxes, some(3)), func(c *scene) { c.transfer(c.open(inbox), c.open("Box"), false) }},
 	"move": {both(boxes, some(3)), func(c *scene) {
@@ -278,11 +289,11 @@ var ways = map[string]struct {
 		c.expunge(f, 2)
 		c.append(f, AppendOptions{})
 		c.expunge(f, 4)
-		c.tell(c.open(inbox), true)
+		c.tell(c.apart(inbox), true)
 		c.append(f, AppendOptions{})
 	}},
 	"list anew": {some(90), func(c *scene) {
-		f, other := c.open(inbox), c.open(inbox)
+		f, other := c.open(inbox), c.apart(inbox)
 		c.expunge(f, 70)
 		c.append(other, AppendOptions{})
 		c.append(f, AppendOptions{})
@@ -346,7 +357,65 @@ var ways = map[string]struct {
 		if _, err = c.s.Finish(name); !c.failed(err) {
 			c.mark(func(l *dues) { l.prepared = nil })
 		}
-		c.tell(c.open(inbox), true)
+		c.tell(c.apart(inbox), true)
+	}},
+	"many keywords": {both(boxes, some(1)), func(c *scene) {
+		f := c.open(inbox)
+		for i := range maxLetters + 2 {
+			c.append(f, AppendOptions{Keywords: []string{fmt.Sprint("k", i)}})
+		}
+		c.transfer(f, c.open("Box"), false)
+		c.transfer(f, c.open("Box.a"), true)
+	}},
+	"journal anew": {both(some(20), func(c *scene) {
+		f := c.open(inbox)
+		for i := 0; ; i++ { // until the journal is almost long enough
+			st := look(c, f, true)
+			if _, err := f.Store(st.List(), Change{Add: Flags(1 << (i % 4)), Remove: Flags(1 << ((i + 1) % 4))}); err != nil {
+				c.Fatal(err)
+			}
+			if fi, err := os.Stat(filepath.Join(c.s.Path(), journalName)); err != nil || fi.Size() > 64<<10 {
+				c.check(err)
+				break
+			}
+		}
+		c.tell(f, true)
+	}), func(c *scene) {
+		f := c.open(inbox)
+		before, _ := os.Stat(filepath.Join(c.s.Path(), journalName))
+		for i := range 12 {
+			c.store(f, Change{Add: Flags(1 << (i % 4)), Remove: Flags(1 << ((i + 1) % 4))})
+		}
+		c.expunge(f, 2)
+		after, err := os.Stat(filepath.Join(c.s.Path(), journalName))
+		if c.check(err); after.Size() > before.Size() && c.fault == nil {
+			c.Errorf("the journal has %d octets, not less than %d", after.Size(), before.Size())
+		}
+	}},
+	"somebody's rm": {some(90), func(c *scene) {
+		other := c.apart(inbox)
+		c.tell(other, true)
+		names, _ := filepath.Glob(filepath.Join(c.s.Path(), "cur", "*"))
+		c.mark(func(l *dues) {
+			for id := range l.messages {
+				l.message(id, inbox, 0, 1)
+			}
+		})
+		for _, name := range names[:70] {
+			unlinkat(unix.AT_FDCWD, name)
+		}
+		f := c.open(inbox)
+		c.tell(f, true)
+		c.append(f, AppendOptions{})
+		c.append(other, AppendOptions{})
+	}},
+	"quota": {both(boxes, some(2)), func(c *scene) {
+		c.s.SetQuota(Limits{Octets: 1 << 20, Messages: 100})
+		f := c.open(inbox)
+		c.deliver(inbox, "Box")
+		c.append(f, AppendOptions{})
+		c.expunge(f, 2)
+		c.transfer(f, c.open("Box.a"), true)
 	}},
 	"four clients": {both(boxes, some(4)), func(c *scene) {
 		var wg sync.WaitGroup

@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	powercutStates = flag.Int("powercut-states", 150, "how many states of the disk after a power cut are tried")
+	powercutStates = flag.Int("powercut-states", 100, "how many states of the disk after a power cut are tried")
 	powercutSeed   = flag.Uint64("powercut-seed", 0, "which states; 0: others each time")
 )
 
