@@ -60,6 +60,10 @@ race:
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
+# Each soak test for SOAKTIME. What fails leaves its Maildir and its logs in TMPDIR, and says its seed.
+soak:
+	$(GO) test ./maildir -run '^TestSoak' -count 1 -v -timeout 0 -soak $(SOAKTIME) -seed $(SEED)
+
 bench: all
 	$(GO) run ./scripts/bench -sizes $(BENCHSIZES)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
