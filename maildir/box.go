@@ -51,10 +51,11 @@ type box struct {
 	sizes    map[uint32]counted
 
 	journal journal
-	usable  bool  // the journal is there, and says all that log does not
-	past    bool  // … but clients may have been told more than it says
-	fresh   bool  // who changed cur last may have been killed with more of it, or have hidden somebody else's change
-	told    views // what it says of the views
+	usable  bool   // the journal is there, and says all that log does not
+	past    bool   // … but clients may have been told more than it says
+	fresh   bool   // who changed cur last may have been killed with more of it, or have hidden somebody else's change
+	told    views  // what it says of the views
+	known   uint32 // UIDs below are in it, as messages or as gone; 0: not read
 	log     changes
 	modseq  uint64 // highest one given
 	grave   graveyard
@@ -353,6 +354,7 @@ func (b *box) clear() {
 	b.infos, b.marks = nil, nil
 	b.new, b.cur, b.inNew, b.doubt, b.sizes = dirView{}, dirView{}, nil, nil, nil
 	b.lastLine, b.judged, b.dead = 0, 0, nil
+	b.known = 0
 	b.version++
 	b.log, b.grave, b.ids = changes{}, graveyard{}, nil
 	b.state = nil

@@ -43,7 +43,7 @@ func (c *changes) size() int {
 // retell makes all messages changed ones: they may be otherwise than clients were told last.
 func (b *box) retell() {
 	b.log.changed = append(b.log.changed, b.rows.uids(func(m uint32) bool { return m != 0 })...)
-	b.past = false
+	b.past, b.usable = false, false
 }
 
 // commit gives the changes a modseq and writes them to the journal. Without the lock (nil), or when they cannot be written,
@@ -51,6 +51,9 @@ func (b *box) retell() {
 // them.
 func (b *box) commit(lk *lock, durable bool) error {
 	c := &b.log
+	if lk != nil {
+		b.noteGaps()
+	}
 	if c.empty() && (lk == nil || b.usable && !b.journal.wantsReplace()) {
 		return nil
 	}
@@ -78,6 +81,27 @@ func (b *box) commit(lk *lock, durable bool) error {
 	return nil
 }
 
+// noteGaps takes UIDs for gone that were given since the journal was written last and that nobody has any more: clients of
+// somebody who could not write it, or of whom a power cut or an older copy has left nothing there, may know them.
+func (b *box) noteGaps() {
+	if b.known == 0 || b.known >= b.head.next {
+		return
+	}
+	held := b.rows.within(UIDRange{b.known, maxUID})
+	for _, r := range b.absent {
+		held = append(held, r.uid)
+	}
+	slices.Sort(held)
+	from := b.known
+	for _, uid := range append(held, b.head.next) {
+		if uid > from {
+			b.log.gone.addAll(UIDRange{from, uid - 1})
+		}
+		from = max(from, uid+1)
+	}
+	b.known = b.head.next
+}
+
 // number gives the changed messages their modseq.
 func (b *box) number(seq uint64) {
 	for _, list := range [][]uint32{b.log.added, b.log.changed} {
@@ -96,7 +120,7 @@ func (b *box) write(seq uint64, durable bool) error {
 		r := b.entry(seq)
 		err := b.journal.append(b.dir, r, durable)
 		if err == nil {
-			b.told = r.views
+			b.told, b.known = r.views, b.unsure()
 			return nil
 		}
 		if !errors.Is(err, errJournalMoved) {
@@ -104,15 +128,27 @@ func (b *box) write(seq uint64, durable bool) error {
 		}
 	}
 	before := b.journal.validity() != 0
-	if b.journal.validity() != b.head.validity {
+	if b.journal.validity() != b.head.validity || b.grave.floor == 0 {
 		b.begin()
 	}
 	s := b.snapshot()
 	if err := b.journal.replace(b.dir, b.head.validity, s, before || durable); err != nil {
 		return err
 	}
-	b.told, b.usable = s.views, true
+	b.told, b.usable, b.known = s.views, true, b.unsure()
 	return nil
+}
+
+// unsure gives the first UID of which it is not known yet whether there is a file, or UIDNEXT.
+func (b *box) unsure() uint32 {
+	first := b.head.next
+	for _, r := range b.absent {
+		first = min(first, r.uid)
+	}
+	if b.unseen > 0 {
+		first = min(first, b.rows.uids(func(m uint32) bool { return m == 0 })[0])
+	}
+	return first
 }
 
 // begin is for the first journal of a folder: what was before is not known.
@@ -225,15 +261,26 @@ func (b *box) readJournal() error {
 		}
 		return unnamed
 	}
+	if s != nil && b.head.validity != 0 && b.journal.validity() != b.head.validity {
+		b.usable = false // it is of another time; the list tells
+		b.journal.lose(b.journal.stamp)
+		return unnamed
+	}
+	if s == nil && len(recs) > 0 && b.log.keywords > 0 {
+		// Somebody else has given further names to keywords, and ours could not be written: his count.
+		b.journal.lose(stamp{})
+		return b.readJournal()
+	}
+	var was *recollection
 	if s != nil {
-		if b.head.validity != 0 && b.journal.validity() != b.head.validity {
-			b.usable = false // it is of another time; the list tells
-			return unnamed
-		}
+		was = b.memory()
 		b.load(s)
 	}
 	for i := range recs {
 		b.replay(&recs[i])
+	}
+	if was != nil {
+		b.recall(was, max(s.modseq, latest(recs)))
 	}
 	if s != nil || len(recs) > 0 {
 		b.usable = b.head.validity == b.journal.validity()
@@ -242,27 +289,19 @@ func (b *box) readJournal() error {
 		}
 	}
 	if s != nil && first {
-		b.past, b.fresh = b.isPast(), !b.cur.own.IsZero()
+		b.fresh = !b.cur.own.IsZero()
+		b.age()
 	}
 	return unnamed
-}
-
-// isPast tells whether the journal may lack what clients were told: it was last written before this host was started, so
-// that a power cut may have taken its end, or it came here with a copy of the Maildir.
-func (b *box) isPast() bool {
-	cur, err := b.dir.stamp("cur")
-	return err == nil && cur.ino != b.cur.stamp.ino || b.journal.stamp.age(time.Now()) > sinceBoot()
 }
 
 // load takes over a snapshot.
 func (b *box) load(s *snapshot) {
 	head, keywords, gone := b.head, b.keywords, b.log.gone
 	exts, known, sizes := b.exts, b.extsKnown, b.sizes
-	list, end, tail, whole := b.list, b.listEnd, b.listTail, b.listWhole
 	b.clear()
 	b.head, b.keywords = head, keywords
 	b.exts, b.extsKnown, b.sizes = exts, known, sizes
-	b.list, b.listEnd, b.listTail, b.listWhole = list, end, tail, whole
 	b.head.validity = b.journal.validity()
 	b.head.next = max(b.head.next, s.next, 1)
 	if b.head.version == 0 {
@@ -282,13 +321,14 @@ func (b *box) load(s *snapshot) {
 			}
 		}
 	}
-	b.judged = b.head.next
-	if s.views.list == nil { // it may lack lines whose files nobody has looked for: they are in the list alone
-		b.list, b.listEnd, b.listTail, b.listWhole, b.judged = stamp{}, 0, "", false, 0
-	}
+	// Lines that the snapshot does not know of are in the list alone.
+	b.known = s.next
+	b.list, b.listEnd, b.listTail, b.listWhole = stamp{}, 0, "", false
 	b.adoptViews(&s.views)
-	for _, uid := range gone.list() { // what we have seen going, or moved away, stays gone
-		b.vanish(uid)
+	for _, u := range gone { // what we have seen going, or moved away, stays gone
+		for _, uid := range b.rows.within(u) {
+			b.vanish(uid)
+		}
 	}
 }
 
@@ -347,6 +387,10 @@ func (b *box) replay(r *record) {
 	b.grave.add(r.vanished, r.modseq)
 	b.ids.set(r.ids)
 	b.log = mine
+	b.heard(r)
+	if r.modseq > 0 && r.modseq <= b.modseq { // clients were told a later one without this: it comes again
+		b.log.late(r)
+	}
 	b.modseq = max(b.modseq, r.modseq)
 	b.adoptViews(&r.views)
 	b.state = nil
@@ -363,7 +407,7 @@ func (b *box) adoptViews(v *views) {
 	if l := v.list; l != nil && (b.list != l.stamp || b.listEnd != l.end) && !b.distrust {
 		b.list, b.listEnd, b.listTail, b.listWhole = l.stamp, l.end, l.tail, l.end == l.stamp.size
 		b.lastLine, b.extsKnown = b.rows.last(), false
-		b.judged = b.head.next
+		b.judged = b.known
 	}
 	b.told = *v
 }

@@ -203,6 +203,7 @@ func (b *box) apply(p *pass, locked bool) {
 	for _, s := range p.found {
 		if r, ok := b.absent[s.base]; ok {
 			delete(b.absent, s.base)
+			delete(b.doubt, r.uid)
 			b.add(r.uid, 0, r.saved, s.base)
 			b.put(r.uid, s.mark)
 		}
@@ -257,30 +258,41 @@ func (b *box) bury(p *pass, sure bool) {
 	}
 	p.missing = 0
 	for _, uid := range p.lacking {
-		r, ok := b.rows.get(uid)
-		if !ok {
+		if _, ok := b.rows.get(uid); !ok {
 			continue
 		}
-		if !sure && r.mark != 0 {
-			d := b.doubt[uid]
-			if d.looks == 0 {
-				d.since = time.Now()
-			}
-			d.looks++
-			if d.looks < maxDoubts || time.Since(d.since) < minDoubt {
-				if b.doubt == nil {
-					b.doubt = map[uint32]doubt{}
-				}
-				b.doubt[uid] = d
-				b.cur.read = time.Time{} // look again next time
-				p.missing++
-				continue
-			}
+		if !sure && b.doubts(uid) {
+			p.missing++
+			continue
 		}
 		b.vanish(uid)
 	}
 	for _, base := range p.lost {
-		delete(b.exts, b.absent[base].uid)
+		uid := b.absent[base].uid
+		if !sure && b.doubts(uid) {
+			p.missing++
+			continue
+		}
+		delete(b.exts, uid)
 		delete(b.absent, base)
+		delete(b.doubt, uid)
 	}
+}
+
+// doubts tells whether a message that was not found may be there all the same, to be looked for again.
+func (b *box) doubts(uid uint32) bool {
+	d := b.doubt[uid]
+	if d.looks == 0 {
+		d.since = time.Now()
+	}
+	d.looks++
+	if d.looks >= maxDoubts && time.Since(d.since) >= minDoubt {
+		return false
+	}
+	if b.doubt == nil {
+		b.doubt = map[uint32]doubt{}
+	}
+	b.doubt[uid] = d
+	b.cur.read = time.Time{}
+	return true
 }

@@ -154,10 +154,20 @@ func (b *box) refresh() error {
 	if b.dir == nil {
 		return fs.ErrClosed
 	}
-	if err := b.readJournal(); err != nil {
-		return err
+	for range 3 {
+		before := b.head.validity
+		if err := b.readJournal(); err != nil {
+			return err
+		}
+		if err := b.readList(); err != nil {
+			return err
+		}
+		if before == 0 || before == b.head.validity {
+			break
+		}
+		// The list is another one, and so may be the journal.
 	}
-	return b.readList()
+	return nil
 }
 
 // look brings everything up to the disk, as far as that can be without the lock; more tells that there is something to do
@@ -171,7 +181,7 @@ func (b *box) look(claim bool) (p *pass, more bool, err error) {
 		return nil, false, err
 	}
 	claim = claim && len(b.inNew) > 0
-	if b.head.validity == 0 || b.rewrite || b.past {
+	if b.head.validity == 0 || b.rewrite || b.past || b.known > 0 && b.known < b.head.next {
 		return nil, true, nil
 	}
 	if !readNew {
@@ -242,7 +252,6 @@ func (b *box) lookLocked(by *Folder, p *pass, claim bool, lk *lock) (err error) 
 			return err
 		}
 		b.retell()
-		b.usable = false
 	}
 	looks := 0
 	if p != nil && p.readCur {
@@ -465,7 +474,7 @@ func (b *box) renumber() error {
 	}
 	b.rows.take(&kept)
 	b.absent, b.exts, b.sizes, b.doubt, b.index, b.ids = nil, nil, nil, nil, index{}, nil
-	b.log, b.grave, b.usable = changes{}, graveyard{}, false
+	b.log, b.grave, b.usable, b.known = changes{}, graveyard{}, false, 0
 	b.head.next = uint32(kept.n) + 1
 	b.inNew = nil
 	for _, uid := range b.rows.uids(func(m uint32) bool { return b.info(m).dir == inNew }) {

@@ -471,7 +471,10 @@ func (b *box) carryOver(listed []row, exts map[uint32]string) []row {
 // forget drops all that is known under a UIDVALIDITY that is no more.
 func (b *box) forget() {
 	b.clear()
-	b.head, b.usable, b.told = listHead{}, false, views{}
+	b.head, b.usable, b.told, b.more = listHead{}, false, views{}, nil
+	if b.journal.validity() == 0 { // one that was not of the time before
+		b.journal.lose(stamp{})
+	}
 }
 
 // writeList puts the list on disk, under the lock: the lines with UIDs from fresh on are appended, or all of it is

@@ -49,6 +49,9 @@ func (s *uidSet) add(uid uint32) {
 	*s = set
 }
 
+// addAll takes in a range.
+func (s *uidSet) addAll(u UIDRange) { *s = joined(append(*s, u)) }
+
 // remove takes out one UID.
 func (s *uidSet) remove(uid uint32) {
 	set := *s
