@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -46,7 +47,7 @@ func (f *Folder) Watch() (<-chan struct{}, func()) {
 // watched is the watch of a box: one for all who wait. The notifier guards it.
 type watched struct {
 	waiting map[chan struct{}]bool
-	wds     [2]int32 // of new and cur
+	wds     [3]int32 // of new, cur, and the folder itself
 	later   *time.Timer
 }
 
@@ -104,7 +105,10 @@ var watches notifier
 const watchMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
-// add lets c hear of changes in new and cur of a folder; false when inotify cannot.
+// In the folder itself it is the journal that counts, for what stands nowhere else, and the names of keywords.
+const folderMask = unix.IN_MODIFY | unix.IN_MOVED_TO | unix.IN_ONLYDIR
+
+// add lets c hear of changes in a folder; false when inotify cannot.
 func (n *notifier) add(b *box, c chan struct{}) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -121,8 +125,12 @@ func (n *notifier) add(b *box, c chan struct{}) bool {
 		n.fd, n.file, n.by = fd, os.NewFile(uintptr(fd), "inotify"), map[int32]*box{}
 		go n.run(n.file)
 	}
-	for i, name := range []string{"new", "cur"} {
-		wd, err := unix.InotifyAddWatch(n.fd, "/proc/self/fd/"+strconv.Itoa(b.dir.fd)+"/"+name, watchMask)
+	for i, name := range []string{"new", "cur", "."} {
+		mask := uint32(watchMask)
+		if name == "." {
+			mask = folderMask
+		}
+		wd, err := unix.InotifyAddWatch(n.fd, "/proc/self/fd/"+strconv.Itoa(b.dir.fd)+"/"+name, mask)
 		if err != nil {
 			n.drop(b, i)
 			return false
@@ -186,16 +194,21 @@ func (n *notifier) events(file *os.File, buf []byte) {
 	for len(buf) >= unix.SizeofInotifyEvent {
 		id := int32(binary.NativeEndian.Uint32(buf))
 		mask := binary.NativeEndian.Uint32(buf[4:])
-		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[12:]))
-		buf = buf[min(size, len(buf)):]
+		size := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(buf[12:])), len(buf))
+		name := string(bytes.TrimRight(buf[unix.SizeofInotifyEvent:size], "\x00"))
+		buf = buf[size:]
 		if mask&unix.IN_Q_OVERFLOW != 0 { // whose it was is lost
 			for _, b := range n.by {
 				n.tell(b)
 			}
 			continue
 		}
-		if b := n.by[id]; b != nil {
+		switch b := n.by[id]; {
+		case b == nil:
+		case id != b.watch.wds[2]:
 			n.tell(b)
+		case name == journalName || name == keywordsName:
+			b.watch.wake()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -27,6 +28,34 @@ func TestWatch(t *testing.T) {
 			}
 		}
 		if n := look(t, f, true).Len(); n != 1 {
+			t.Error(n)
+		}
+		// A keyword without a letter leaves no trace in cur.
+		var words []string
+		for i := range 27 {
+			words = append(words, fmt.Sprint("k", i))
+		}
+		h := alone(t, s, "INBOX")
+		if _, err := h.Store(look(t, h, false).List(), Change{AddKeywords: words[:26]}); err != nil {
+			t.Fatal(err)
+		}
+		for quiet := false; !quiet; { // all that there is to hear of it
+			select {
+			case <-c:
+				look(t, f, true)
+			case <-time.After(2 * aftermath):
+				quiet = true
+			}
+		}
+		if _, err := h.Store(look(t, h, false).List(), Change{AddKeywords: words}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-c:
+		case <-time.After(5 * time.Second):
+			t.Error("not woken for a keyword")
+		}
+		if n := len(look(t, f, true).At(0).Keywords()); n != 27 {
 			t.Error(n)
 		}
 		stopOther()
