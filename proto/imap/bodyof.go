@@ -6,66 +6,90 @@ import (
 )
 
 // appendBody appends BODY, made from a BODYSTRUCTURE as appendStructure writes
-// it: the same without the extension data (RFC 9051 §7.5.2).
+// it: the same without the extension data (RFC 9051 §7.5.2). What is none, in a
+// cache that somebody has made up, gives a body of no kind.
 func appendBody(b, structure []byte) []byte {
-	b, _ = cutBody(b, structure)
-	return b
+	c := bodyCutter{b: b, s: structure}
+	if c.body(0); c.bad || len(c.s) > 0 {
+		return appendNoBody(b, false)
+	}
+	return c.b
 }
 
-// cutBody appends the body that s begins with, and returns what follows it.
-func cutBody(b, s []byte) (_, rest []byte) {
-	b = append(b, '(')
-	s = s[1:]
-	kept := 7 // type, subtype, parameters, id, description, encoding, octets
-	if s[0] == '(' {
-		for s[0] == '(' {
-			b, s = cutBody(b, s)
-		}
-		b = append(b, ' ')
-		s, kept = s[1:], 1 // subtype
-	}
-	text := bytes.HasPrefix(s, []byte(`"text" `))
-	message := bytes.HasPrefix(s, []byte(`"message" "rfc822" `))
-	for i := range kept {
-		n := valueLen(s)
-		if i > 0 {
-			b = append(b, ' ')
-		}
-		b = append(b, s[:n]...)
-		if s = s[n:]; s[0] == ' ' {
-			s = s[1:]
-		}
-	}
-	copied := func() {
-		n := valueLen(s)
-		b = append(append(b, ' '), s[:n]...)
-		if s = s[n:]; s[0] == ' ' {
-			s = s[1:]
-		}
-	}
-	switch {
-	case kept == 1:
-	case message:
-		copied() // envelope
-		b = append(b, ' ')
-		b, s = cutBody(b, s)
-		s = s[1:]
-		copied() // lines
-	case text:
-		copied() // lines
-	}
-	for s[0] != ')' {
-		if s = s[valueLen(s):]; s[0] == ' ' {
-			s = s[1:]
-		}
-	}
-	return append(b, ')'), s[1:]
+// A bodyCutter copies what belongs to BODY from s to b.
+type bodyCutter struct {
+	b, s []byte
+	bad  bool
 }
 
-// valueLen is the length of the string, number, NIL or list that s begins with.
-func valueLen(s []byte) int {
-	depth := 0
-	for i := 0; ; {
+// next is the octet at hand, 0 at the end.
+func (c *bodyCutter) next() byte {
+	if len(c.s) == 0 {
+		c.bad = true
+		return 0
+	}
+	return c.s[0]
+}
+
+// take copies one octet that has to be there.
+func (c *bodyCutter) take(octet byte) {
+	if c.next() != octet {
+		c.bad = true
+		return
+	}
+	c.b, c.s = append(c.b, octet), c.s[1:]
+}
+
+func (c *bodyCutter) body(depth int) {
+	if depth > maxNested {
+		c.bad = true
+	}
+	c.take('(')
+	if c.bad {
+		return
+	}
+	if c.next() == '(' {
+		for !c.bad && c.next() == '(' {
+			c.body(depth + 1)
+		}
+		c.take(' ')
+		c.copy() // subtype
+	} else {
+		text := bytes.HasPrefix(c.s, []byte(`"text" `))
+		message := bytes.HasPrefix(c.s, []byte(`"message" "rfc822" `))
+		c.copy()
+		for range 6 { // subtype, parameters, id, description, encoding, octets
+			c.take(' ')
+			c.copy()
+		}
+		if message {
+			c.take(' ')
+			c.copy() // envelope
+			c.take(' ')
+			c.body(depth + 1)
+		}
+		if message || text {
+			c.take(' ')
+			c.copy() // lines
+		}
+	}
+	for !c.bad && c.next() == ' ' { // the extension data
+		c.s = c.s[1:]
+		c.s = c.s[c.value():]
+	}
+	c.take(')')
+}
+
+// copy copies a value.
+func (c *bodyCutter) copy() {
+	n := c.value()
+	c.b, c.s = append(c.b, c.s[:n]...), c.s[n:]
+}
+
+// value is the length of the string, number, NIL or list that s begins with.
+func (c *bodyCutter) value() int {
+	depth, s := 0, c.s
+	for i := 0; i < len(s); {
 		switch s[i] {
 		case '(':
 			depth++
@@ -76,23 +100,33 @@ func valueLen(s []byte) int {
 		case ' ':
 			i++
 		case '"':
-			for i++; s[i] != '"'; i++ {
+			for i++; i < len(s) && s[i] != '"'; i++ {
 				if s[i] == '\\' {
 					i++
 				}
 			}
 			i++
 		case '{':
-			end := i + bytes.IndexByte(s[i:], '}')
-			n, _ := strconv.Atoi(string(s[i+1 : end]))
-			i = end + len("}\r\n") + n
+			digits, _, _ := bytes.Cut(s[i+1:min(i+12, len(s))], []byte("}"))
+			n, err := strconv.ParseUint(string(digits), 10, 31)
+			if err != nil {
+				c.bad = true
+				return 0
+			}
+			i += len(digits) + len("{}\r\n") + int(n)
 		default:
-			for s[i] != ' ' && s[i] != ')' {
+			for i < len(s) && s[i] != ' ' && s[i] != ')' {
 				i++
 			}
 		}
-		if depth == 0 {
+		switch {
+		case depth < 0 || i > len(s):
+			c.bad = true
+			return 0
+		case depth == 0:
 			return i
 		}
 	}
+	c.bad = true
+	return 0
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,26 @@ func FuzzEntry(f *testing.F) {
 	f.Add([]byte("Content-Type: text/html\n\n<style>a</style><p>x &amp; y<!-- z --></p>"))
 	f.Add([]byte("Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=\"\\\"\"\n\n--\"\nContent-Type: text/x; name=\"a\\\"\x80(\"\n\n"))
 	f.Fuzz(func(t *testing.T, text []byte) { checkEntry(t, text) })
+}
+
+// What comes from a cache that somebody has made up harms nobody.
+func FuzzMadeUp(f *testing.F) {
+	f.Add([]byte(`("text" "plain" NIL NIL NIL "7bit" 3 1 NIL NIL NIL NIL)`))
+	f.Add([]byte(`((("a" "b" ("c" {3}` + "\r\n" + `d") NIL NIL "x" 1 NIL (") "mixed" NIL)`))
+	f.Add([]byte(`("message" "rfc822" NIL NIL NIL "7bit" 3 (NIL) ("x" "y" NIL NIL NIL "z" 0) 7)`))
+	f.Add([]byte{0, 1, 0, 4, 0, 8, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, text []byte) {
+		once := appendBody([]byte("x"), text)
+		if twice := appendBody(nil, once[1:]); once[0] != 'x' || !bytes.Equal(twice, once[1:]) {
+			t.Errorf("%q became %q, then %q", text, once, twice)
+		}
+		if tree := readPartMap(text); tree != nil {
+			again := readPartMap(appendPartMap(nil, tree))
+			if !reflect.DeepEqual(tree, again) {
+				t.Errorf("%q", text)
+			}
+		}
+	})
 }
 
 func checkEntry(t *testing.T, text []byte) {

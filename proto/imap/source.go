@@ -97,7 +97,8 @@ func (s *Session) prepare(src *source, file messageFile, m maildir.Message, tree
 		src.tree, err = src.parse()
 		return err
 	}
-	if src.tree, err = s.partsOf(m); src.tree == nil && err == nil {
+	src.tree, err = s.partsOf(m)
+	if err == nil && (src.tree == nil || src.tree.Body.End != src.stored) {
 		src.tree, err = src.parse()
 	}
 	src.memo.tree = src.tree
