@@ -70,15 +70,15 @@ func (b *box) commit(lk *lock, durable bool) error {
 		return nil
 	}
 	err := b.write(seq, durable)
-	if err != nil {
-		b.usable = false
-		if !noRoom(err) && !readOnly(err) {
-			slog.Warn("the journal cannot be written", "folder", b.journal.folder, "err", err)
-		}
-		return err
+	switch {
+	case err == nil:
+		b.log = changes{}
+	case noRoom(err), readOnly(err): // that was told to those who write mail
+	default:
+		b.usable = false // a new one is written with the next change
+		slog.Warn("the journal cannot be written", "folder", b.journal.folder, "err", err)
 	}
-	b.log = changes{}
-	return nil
+	return err
 }
 
 // noteGaps takes UIDs for gone that were given since the journal was written last and that nobody has any more: clients of
@@ -114,9 +114,15 @@ func (b *box) number(seq uint64) {
 	b.state = nil
 }
 
-// write puts the changes behind the journal, or all that is known into a new one.
+// write puts the changes behind the journal, or all that is known into a new one, for which there may be no room.
 func (b *box) write(seq uint64, durable bool) error {
-	if b.usable && b.journal.validity() == b.head.validity && !b.journal.wantsReplace() {
+	goesOn := b.usable && b.journal.validity() == b.head.validity
+	if goesOn && b.journal.wantsReplace() {
+		if err := b.renew(durable); err == nil || !noRoom(err) {
+			return err
+		}
+	}
+	if goesOn {
 		r := b.entry(seq)
 		err := b.journal.append(b.dir, r, durable)
 		if err == nil {
@@ -127,6 +133,11 @@ func (b *box) write(seq uint64, durable bool) error {
 			return err
 		}
 	}
+	return b.renew(durable)
+}
+
+// renew begins a new journal with all that is known.
+func (b *box) renew(durable bool) error {
 	before := b.journal.validity() != 0
 	if b.journal.validity() != b.head.validity || b.grave.floor == 0 {
 		b.begin()
