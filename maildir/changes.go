@@ -180,8 +180,8 @@ func (b *box) begin() {
 
 // views are what we know of the files beside the journal.
 func (b *box) views() views {
-	n, c := b.new, b.cur
-	v := views{new: &n, cur: &c}
+	n, c, k := b.new, b.cur, b.kwStamp
+	v := views{new: &n, cur: &c, letters: &k}
 	if b.listWhole && b.listEnd > 0 && !b.rewrite && !b.distrust && b.unseen == 0 && len(b.absent) == 0 {
 		v.list = &listView{stamp: b.list, end: b.listEnd, tail: b.listTail}
 	}
@@ -302,6 +302,9 @@ func (b *box) readJournal() error {
 	if s != nil && first {
 		b.fresh = !b.cur.own.IsZero()
 		b.age()
+		if k := b.told.letters; k != nil && *k != b.kwStamp { // letters may have other names than clients were told
+			b.log.changed = append(b.log.changed, b.rows.uids(func(m uint32) bool { return b.info(m).letters != 0 })...)
+		}
 	}
 	return unnamed
 }

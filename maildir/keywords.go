@@ -112,11 +112,10 @@ func (b *box) readKeywords() error {
 	var k keywordNames
 	if (now != stamp{}) {
 		data, st, err := b.dir.readFile(keywordsName, 0, 1<<20)
-		_, odd := errors.AsType[*fs.PathError](err)
 		switch {
 		case err == nil:
 			now = stampOf(&st)
-		case errors.Is(err, unix.ELOOP), odd: // no plain file, or too long
+		case foreign(err):
 			slog.Warn("the names of the keywords cannot be read", "folder", b.journal.folder, "err", err)
 		case !errors.Is(err, fs.ErrNotExist):
 			return err
@@ -126,6 +125,12 @@ func (b *box) readKeywords() error {
 	b.kwStamp = now
 	b.takeKeywords(k)
 	return nil
+}
+
+// foreign tells whether an error of readFile says that what has the name is no file of ours or Dovecot's: a link, a directory,
+// or far too large.
+func foreign(err error) bool {
+	return errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EFBIG)
 }
 
 func (b *box) takeKeywords(k keywordNames) {
@@ -167,7 +172,9 @@ func (b *box) labels(names []string, add bool) (set labelSet, err error) {
 		i, ok := k.letter(name)
 		if ok {
 			set.letters |= 1 << i
-			continue
+			if add {
+				continue
+			}
 		}
 		if n, found := strings.CutPrefix(name, "unknown-"); found {
 			if v, err := strconv.ParseUint(n, 10, 8); err == nil && v < maxLetters && k[v] == "" {

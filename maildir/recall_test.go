@@ -309,3 +309,65 @@ func TestLostKeywords(t *testing.T) {
 		}
 	}
 }
+
+// What stands where a control file should be and is none, is not followed and harms nobody.
+func TestForeignFiles(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"link": func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"pipe": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"hole": func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 2<<30)) },
+	} {
+		for _, file := range []string{journalName, listName, keywordsName, journalName + ".tmp", listTmp, keywordsTmp} {
+			for _, open := range []bool{false, true} {
+				s := newStore(t)
+				f := alone(t, s, "INBOX")
+				_, c := ages(t, s, f)
+				if _, err := f.Store(look(t, f, false).List()[:1], Change{AddKeywords: []string{"one"}}); err != nil {
+					t.Fatal(err)
+				}
+				c.meets(t, "before", f)
+				before := look(t, f, false)
+				path := filepath.Join(s.Path(), file)
+				os.Remove(path)
+				if err := plant(path); err != nil {
+					t.Fatal(err)
+				}
+				if !open {
+					f = alone(t, s, "INBOX")
+				}
+				if _, err := f.Store(look(t, f, false).List()[1:2], Change{Add: Flagged}); err != nil {
+					t.Errorf("%s as %s: %v", name, file, err)
+				}
+				if _, err := f.Append(AppendOptions{Keywords: []string{"two"}}, strings.NewReader("x\n")); err != nil {
+					t.Errorf("%s as %s: %v", name, file, err)
+				}
+				c.meets(t, name+" as "+file, f)
+				if st := look(t, f, false); st.UIDValidity != before.UIDValidity || !slices.Equal(uids(st), append(uids(before), before.UIDNext)) {
+					t.Errorf("%s as %s: %v", name, file, uids(st))
+				}
+				c.meets(t, name+" as "+file+" then", alone(t, s, "INBOX"))
+			}
+		}
+	}
+}
+
+// Dovecot may give a letter to a name that stands beyond the letters: to take the keyword away is to take both.
+func TestKeywordTwice(t *testing.T) {
+	var words []string
+	for i := range 26 {
+		words = append(words, fmt.Sprint("k", i))
+	}
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "x\n")
+	f := alone(t, s, "INBOX")
+	if _, err := f.Store(look(t, f, false).List(), Change{AddKeywords: append(words, "over")}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, keywordsName, strings.Replace(get(t, s, keywordsName), "k3\n", "Over\n", 1))
+	if _, err := f.Store(look(t, f, false).List(), Change{RemoveKeywords: []string{"OVER"}}); err != nil {
+		t.Fatal(err)
+	}
+	if m := look(t, f, false).At(0); m.HasKeyword("over") {
+		t.Error(m.Keywords())
+	}
+}

@@ -194,7 +194,7 @@ func (b *box) readList() error {
 	if now.ino == b.list.ino && now.size > b.listEnd && b.listEnd > 0 && !b.rewrite {
 		// The number of an inode may be that of another list by now: what we read last has to be there still.
 		data, st, err := b.dir.readFile(listName, b.listEnd-int64(len(b.listTail)), maxListSize)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !foreign(err) {
 			return err
 		}
 		if rest, ok := strings.CutPrefix(string(data), b.listTail); err == nil && st.Ino == now.ino && ok {
@@ -220,6 +220,10 @@ func (b *box) readWholeList() error {
 		slog.Warn("the UID list is a symbolic link, which is not followed", "folder", b.journal.folder)
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+		return b.listMissing()
+	}
+	if foreign(err) && b.head.validity != 0 { // the journal has all that is needed
+		slog.Warn("the UID list cannot be used", "folder", b.journal.folder, "err", err)
 		return b.listMissing()
 	}
 	if err != nil {
