@@ -241,6 +241,11 @@ func (e *baseEntry) failed(bit int) {
 	e.change(func(w flagWord) flagWord { return w &^ (1 << (32 + bit)) })
 }
 
+// lost says that nobody knows what the bit is after begin.
+func (e *baseEntry) lost(bit int) {
+	e.change(func(w flagWord) flagWord { return w &^ (1<<(32+bit) | 1<<(16+bit)) })
+}
+
 // forget says that nothing is known of the bits from first on.
 func (e *baseEntry) forget(first int) {
 	e.change(func(w flagWord) flagWord { return w &^ (0xffff >> first << first << 16) })

@@ -428,17 +428,20 @@ func (w *worker) own(f *Folder, some []Message, st *State) {
 	if err != nil {
 		return
 	}
+	now := w.look(f, ownFolder, false)
 	for _, m := range some {
 		e := w.l.base(f.Name(), m.Key())
 		if slices.Contains(refused, m.UID) {
 			e.failed(bit)
 			continue
 		}
+		if _, ok := now.Find(m.UID); !ok { // it was passed over, or has gone since
+			e.lost(bit)
+			continue
+		}
 		e.done(bit, on)
 		if c.UnchangedSince > 0 && late[m.UID] {
-			if i, ok := w.look(f, ownFolder, false).Find(m.UID); ok && i >= 0 {
-				w.fail("%s: UID %d was changed after MODSEQ %d, and then by us all the same", f.Name(), m.UID, c.UnchangedSince)
-			}
+			w.fail("%s: UID %d was changed after MODSEQ %d, and then by us all the same", f.Name(), m.UID, c.UnchangedSince)
 		}
 	}
 	if len(refused) > 0 {
