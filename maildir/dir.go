@@ -336,6 +336,16 @@ func direntBuffer(size int) ([]byte, func(), error) {
 // wherever the file system allows it: the kernel holds the directory for that long, so a rename that
 // happens meanwhile is not missed. whole tells whether that was so.
 func (p *place) readNames(name string, each func(name []byte)) (whole bool, err error) {
+	return p.readEntries(name, func(name []byte, kind byte) {
+		// Hidden names, directories, links and devices are no messages.
+		if name[0] != '.' && (kind == unix.DT_REG || kind == unix.DT_UNKNOWN) {
+			each(name)
+		}
+	})
+}
+
+// readEntries is readNames for every name, each with its kind (unix.DT_DIR and so on) where the file system tells.
+func (p *place) readEntries(name string, each func(name []byte, kind byte)) (whole bool, err error) {
 	fd, err := openDir(p.fd, name)
 	if err != nil {
 		return false, err
@@ -398,7 +408,7 @@ func (p *place) readNames(name string, each func(name []byte)) (whole bool, err 
 }
 
 // slowly, in tests, reads a directory as the worst of file systems give it: in small pieces, with time between them.
-var slowly func(fd int, each func(name []byte)) error
+var slowly func(fd int, each func(name []byte, kind byte)) error
 
 func getdents(fd int, buf []byte) (n int, err error) {
 	err = again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
@@ -406,8 +416,7 @@ func getdents(fd int, buf []byte) (n int, err error) {
 }
 
 // dirents takes apart what getdents64 gave: inode, offset, record length, type, name ending in NUL.
-// Hidden names, directories, links and devices are no messages.
-func dirents(buf []byte, each func([]byte)) {
+func dirents(buf []byte, each func(name []byte, kind byte)) {
 	const header = 19
 	for len(buf) > header {
 		n := int(binary.NativeEndian.Uint16(buf[16:]))
@@ -420,10 +429,9 @@ func dirents(buf []byte, each func([]byte)) {
 		for end < len(name) && name[end] != 0 {
 			end++
 		}
-		if name = name[:end]; end == 0 || name[0] == '.' || kind != unix.DT_REG && kind != unix.DT_UNKNOWN {
-			continue
+		if end > 0 {
+			each(name[:end], kind)
 		}
-		each(name)
 	}
 }
 

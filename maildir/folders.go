@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -162,46 +161,59 @@ func (s *Store) List() ([]Info, error) {
 
 // folderDirs finds the directories that are folders: by name, those with a cur.
 func folderDirs(root *place) (map[string]string, error) {
-	fd, err := openDir(root.fd, ".")
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(fd), ".")
-	defer file.Close()
-	entries, err := file.ReadDir(-1)
+	var names []string
+	_, err := root.readEntries(".", func(name []byte, kind byte) {
+		if name[0] == '.' && (kind == unix.DT_DIR || kind == unix.DT_UNKNOWN) {
+			names = append(names, string(name))
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]string{}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), stagingName) {
-			root.cleanStage(e.Name())
+	for _, dir := range names {
+		if strings.HasPrefix(dir, stagingName) {
+			root.cleanStage(dir)
 			continue
 		}
-		if e.Type()&fs.ModeType != fs.ModeDir {
+		name, ok := folderName(dir)
+		if !ok {
 			continue
 		}
-		name, ok := folderName(e.Name())
-		if !ok || !directoryAt(root, e.Name()+"/cur") {
+		if there, err := directoryAt(root, dir+"/cur"); err != nil {
+			return nil, err
+		} else if !there {
 			continue
 		}
-		if _, twice := found[name]; twice && e.Name() != "."+EncodeUTF7(name) {
+		if _, twice := found[name]; twice && dir != "."+EncodeUTF7(name) {
 			continue
 		}
-		found[name] = e.Name()
+		found[name] = dir
 	}
 	return found, nil
 }
 
-func directoryAt(root *place, path string) bool {
+// directoryAt tells whether there is a directory of this name that we may look into. Nobody takes a folder for gone
+// because a disk has failed.
+func directoryAt(root *place, path string) (bool, error) {
 	var st unix.Stat_t
-	return statat(root.fd, path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+	err := statat(root.fd, path, &st)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err == unix.ENOTDIR {
+		return false, nil
+	}
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR, err
 }
 
 // isFolder tells whether a directory is a folder, or what somebody has made of one.
-func isFolder(root *place, dir string) bool {
-	var st unix.Stat_t
-	return directoryAt(root, dir) && (directoryAt(root, dir+"/cur") || statat(root.fd, dir+"/"+markerName, &st) == nil)
+func isFolder(root *place, dir string) (bool, error) {
+	if is, err := directoryAt(root, dir); !is {
+		return false, err
+	}
+	if is, err := directoryAt(root, dir+"/cur"); is || err != nil {
+		return is, err
+	}
+	marker, err := root.stamp(dir + "/" + markerName)
+	return marker != stamp{}, err
 }
 
 // move gives a folder another name, durably and never over another one. An error means that it has the old one.
@@ -328,7 +340,9 @@ func (s *Store) deleteFolder(name string) error {
 	if err != nil {
 		return err
 	}
-	if !isFolder(root, dir) { // nor is it removed: who knows what it is
+	if is, err := isFolder(root, dir); err != nil {
+		return err
+	} else if !is { // nor is it removed: who knows what it is
 		return fs.ErrNotExist
 	}
 	if err := outlive(root, dir); err != nil {
