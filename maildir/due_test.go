@@ -208,6 +208,13 @@ func (l *dues) openFolder(s *Store, key, name string, there map[string][]found, 
 	if st.HighestModSeq < due.modseq {
 		bad("%s: HIGHESTMODSEQ %d became %d", name, due.modseq, st.HighestModSeq)
 	}
+	if gone, ok := f.Vanished(due.modseq); ok {
+		for _, m := range st.All() {
+			if uidSet(gone).has(m.UID) {
+				bad("%s: UID %d is there, and has vanished", name, m.UID)
+			}
+		}
+	}
 	last := due.next
 	for _, m := range st.All() {
 		var data []byte

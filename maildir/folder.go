@@ -159,7 +159,16 @@ func (f *Folder) Vanished(since uint64) ([]UIDRange, bool) {
 	if b.grave.floor == 0 || since > b.modseq { // there is no journal; or somebody has lost the one that gave this number
 		return nil, false
 	}
-	return b.grave.since(since)
+	gone, whole := b.grave.since(since)
+	var back []uint32 // from a power cut
+	for _, u := range gone {
+		back = append(back, b.rows.within(u)...)
+	}
+	left := uidSet(gone)
+	for _, uid := range back {
+		left.remove(uid)
+	}
+	return left, whole
 }
 
 // EmailID gives what names the content of a message wherever copies of it lie (RFC 8474 §5.1).

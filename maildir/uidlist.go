@@ -318,6 +318,9 @@ func (b *box) takeList(text string, cut bool) {
 	b.head, b.exts, b.extsKnown, b.lastLine, b.dead = head, nil, true, 0, map[uint64]bool{}
 	listed := make([]row, 0, strings.Count(rest, "\n"))
 	vanished, _ := b.grave.since(b.grave.floor)
+	if b.past { // a power cut may have brought it back
+		vanished = nil
+	}
 	used, bad := parseListLines(rest, head.version, 0, func(uid uint32, ext, base string) {
 		b.head.next, b.lastLine = max(b.head.next, uid+1), uid
 		r, known := b.rows.get(uid)
