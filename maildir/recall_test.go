@@ -3,6 +3,7 @@ package maildir
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,9 +123,7 @@ func TestOlderFiles(t *testing.T) {
 					old, c := ages(t, s, f)
 					late := *c
 					late.held = map[uint32]string{}
-					for k, v := range c.held {
-						late.held[k] = v
-					}
+					maps.Copy(late.held, c.held)
 					if err := f.Expunge(look(t, f, false).List()[1:3]); err != nil {
 						t.Fatal(err)
 					}

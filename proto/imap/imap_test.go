@@ -71,12 +71,13 @@ func TestKeywordLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	says := "0 APPEND INBOX {1+}\r\nx\r\n1 SELECT INBOX\r\n"
+	var says strings.Builder
+	says.WriteString("0 APPEND INBOX {1+}\r\nx\r\n1 SELECT INBOX\r\n")
 	for i := range maildir.MaxKeywords {
-		says += fmt.Sprintf("2 STORE 1 +FLAGS.SILENT (key%d)\r\n", i)
+		says.WriteString(fmt.Sprintf("2 STORE 1 +FLAGS.SILENT (key%d)\r\n", i))
 	}
-	says += "3 STORE 1 FLAGS (more)\r\n4 STORE 1 FLAGS (key7 Key200)\r\n5 FETCH 1 FLAGS\r\n6 LOGOUT\r\n"
-	c := &script{Reader: strings.NewReader(says)}
+	says.WriteString("3 STORE 1 FLAGS (more)\r\n4 STORE 1 FLAGS (key7 Key200)\r\n5 FETCH 1 FLAGS\r\n6 LOGOUT\r\n")
+	c := &script{Reader: strings.NewReader(says.String())}
 	s := &imap.Session{Conn: wire.New(c, 8192, time.Minute), MaxSize: 4000, Preauth: &imap.User{Name: "bob", Store: store}, Log: slog.New(slog.DiscardHandler)}
 	s.Serve(t.Context())
 	told := c.String()
