@@ -167,7 +167,11 @@ func (s *Store) mend(root *place) error {
 	if err := fstat(fd, &mine); err != nil {
 		return err
 	}
-	if statat(root.fd, planName, &now) != nil || mine.Ino != now.Ino || mine.Dev != now.Dev {
+	err = statat(root.fd, planName, &now)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || mine.Ino != now.Ino || mine.Dev != now.Dev {
 		return nil // done meanwhile
 	}
 	text, err := io.ReadAll(io.LimitReader(file, planMost))
@@ -289,9 +293,13 @@ func (s *Store) renameFolder(old, new string) error {
 	}
 	for _, st := range p.steps {
 		var now unix.Stat_t
-		if err := statat(root.fd, st.from, &now); err != nil || now.Ino != st.ino { // somebody's plan was first
+		err := statat(root.fd, st.from, &now)
+		if err == nil && now.Ino != st.ino { // somebody's plan was first
+			err = fs.ErrNotExist
+		}
+		if err != nil {
 			s.end(root, file)
-			return fs.ErrNotExist
+			return err
 		}
 	}
 	if err = p.run(root); err == nil {

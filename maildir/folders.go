@@ -63,14 +63,17 @@ func folderDir(root *place, name string) (string, error) {
 		return coded, nil // what lies there under the plain name is another one
 	}
 	var st unix.Stat_t
+	found := coded
 	err := statat(root.fd, coded, &st)
-	if errors.Is(err, fs.ErrNotExist) && statat(root.fd, plain, &st) == nil {
-		return plain, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = statat(root.fd, plain, &st); err == nil {
+			found = plain
+		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	return coded, nil
+	return found, nil
 }
 
 // folderName gives the name that a directory of the Maildir stands for.
