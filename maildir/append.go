@@ -325,6 +325,9 @@ func (t *transfer) run(msgs []Message) (err error) {
 	}
 	// Synced, since the EMAILIDs of the copies stand nowhere else, and must never change (RFC 8474 §5.1).
 	if cerr := t.to.commit(t.lk, true); cerr != nil {
+		if t.more && !t.move { // their keywords would stand nowhere else
+			return t.undo(fresh, cerr)
+		}
 		t.to.commit(nil, false)
 		if t.more && serr == nil {
 			serr = cerr
