@@ -118,7 +118,7 @@ func (b *box) number(seq uint64) {
 func (b *box) write(seq uint64, durable bool) error {
 	goesOn := b.usable && b.journal.validity() == b.head.validity
 	if goesOn && b.journal.wantsReplace() {
-		if err := b.renew(durable); err == nil || !noRoom(err) {
+		if err := b.renew(durable); err == nil || !noRoom(err) || durable && b.journal.failed {
 			return err
 		}
 	}

@@ -32,6 +32,7 @@ type journal struct {
 	start  int64       // where its changes begin; 0: there is no journal that can be used
 	end    int64       // octets of it in whole records
 	crc    uint32      // of the last of them
+	failed bool        // a sync of the file has failed: what another one says of it means nothing
 }
 
 // validity gives the UIDVALIDITY that the journal is about, 0 when there is none.
@@ -302,6 +303,7 @@ func (j *journal) add(p *place, r *record, durable bool) error {
 	if durable {
 		if err := fdatasync(fd); err != nil {
 			ftruncate(fd, j.end)
+			j.failed = true
 			return err
 		}
 	}
@@ -367,9 +369,10 @@ func (j *journal) renew(p *place, validity uint32, s *snapshot, durable bool) (j
 	return next, err
 }
 
-// wantsReplace tells whether so much has been added to the journal that it should be written anew.
+// wantsReplace tells whether so much has been added to the journal that it should be written anew, or whether only a
+// new file can be trusted to reach the disk.
 func (j *journal) wantsReplace() bool {
-	return j.end-j.start > max(64<<10, j.start/2)
+	return j.failed || j.end-j.start > max(64<<10, j.start/2)
 }
 
 func crcOf(head []byte) uint32 { return crc32.Checksum(head[:headSize-4], castagnoli) }
