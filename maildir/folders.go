@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -164,21 +165,23 @@ func (s *Store) List() ([]Info, error) {
 
 // folderDirs finds the directories that are folders: by name, those with a cur.
 func folderDirs(root *place) (map[string]string, error) {
-	var names []string
+	var names, stages []string
 	_, err := root.readEntries(".", func(name []byte, kind byte) {
-		if name[0] == '.' && (kind == unix.DT_DIR || kind == unix.DT_UNKNOWN) {
+		switch {
+		case bytes.HasPrefix(name, []byte(stagingName)):
+			stages = append(stages, string(name))
+		case name[0] == '.' && (kind == unix.DT_DIR || kind == unix.DT_UNKNOWN):
 			names = append(names, string(name))
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
+	for _, s := range stages {
+		root.cleanStage(s)
+	}
 	found := map[string]string{}
 	for _, dir := range names {
-		if strings.HasPrefix(dir, stagingName) {
-			root.cleanStage(dir)
-			continue
-		}
 		name, ok := folderName(dir)
 		if !ok {
 			continue
