@@ -371,7 +371,8 @@ func TestJournalWantsReplace(t *testing.T) {
 	}
 }
 
-// A failing disk leaves the journal as it was.
+// A failing disk leaves the journal as it was. Only another file is trusted then, since a second sync of the same one
+// may succeed and mean nothing.
 func TestJournalFault(t *testing.T) {
 	p, _ := newPlace(t)
 	var j journal
@@ -383,12 +384,18 @@ func TestJournalFault(t *testing.T) {
 	err := j.replace(p, 1, someSnapshot(11), true)
 	aerr := j.append(p, someRecord(1), true)
 	syncFault = nil
-	if !errors.Is(err, unix.EIO) || !errors.Is(aerr, unix.EIO) || j != before {
+	if !errors.Is(err, unix.EIO) || !errors.Is(aerr, unix.EIO) {
 		t.Fatal(err, aerr)
+	}
+	if before.failed = true; j != before || !j.wantsReplace() {
+		t.Fatalf("%+v, not %+v", j, before)
 	}
 	// The record may be there or not; whoever reads finds out.
 	if _, _, err := j.read(p); err != nil {
 		t.Fatal(err)
+	}
+	if err := j.replace(p, 1, someSnapshot(12), true); err != nil || j.failed {
+		t.Fatal(err, j.failed)
 	}
 	if err := j.append(p, someRecord(2), true); err != nil {
 		t.Fatal(err)
