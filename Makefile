@@ -60,9 +60,11 @@ race:
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
-# Each soak test for SOAKTIME. What fails leaves its Maildir and its logs in TMPDIR, and says its seed.
+# Each soak test for SOAKTIME, then many more power cuts and failing calls than make test has. What fails says its seed,
+# and a soak leaves its Maildir and its logs in TMPDIR.
 soak:
 	$(GO) test ./maildir -run '^TestSoak' -count 1 -v -timeout 0 -soak $(SOAKTIME) -seed $(SEED)
+	$(GO) test ./maildir ./maildir/queue -run 'PowerCut|Faults' -count 1 -timeout 0 -powercut-states 250
 
 bench: all
 	$(GO) run ./scripts/bench -sizes $(BENCHSIZES)
