@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -161,15 +162,7 @@ func sorted(all []loc) []loc {
 	return kept
 }
 
-func byUID(a, b loc) int {
-	switch {
-	case a.uid < b.uid:
-		return -1
-	case a.uid > b.uid:
-		return 1
-	}
-	return 0
-}
+func byUID(a, b loc) int { return cmp.Compare(a.uid, b.uid) }
 
 // walk takes in the records as far as size. It stops before one that is not whole and the last: it may be on its way.
 func (f *cacheFile) walk(size int64) error {
@@ -510,15 +503,7 @@ func (f *cacheFile) rewrite(fd int, kept []loc, wish Level) error {
 	return writeAt(fd, f.pointer(end), pointerAt)
 }
 
-func byPlace(a, b want) int {
-	switch {
-	case a.at < b.at:
-		return -1
-	case a.at > b.at:
-		return 1
-	}
-	return 0
-}
+func byPlace(a, b want) int { return cmp.Compare(a.at, b.at) }
 
 // preadAll reads as much of b as there is.
 func preadAll(fd int, b []byte, at int64) (n int, err error) {

@@ -136,6 +136,13 @@ func (o *Office) AddUser(n NewUser, prepare func(*User) error) (*User, error) {
 // SetPassword puts a password, as Hash made it, in the place of the user's old one.
 // ErrUnknown: there is no such user.
 func (o *Office) SetPassword(addr, stored string) error {
+	return o.setField(addr, 1, func(string) string { return stored })
+}
+
+// setField changes field n (from 0) of a user's line, and nothing else of it. What is behind
+// the last field of passwd-file belongs to that one.
+func (o *Office) setField(addr string, n int, change func(string) string) error {
+	const most = 8
 	key, d, err := o.editable(addr, false)
 	if err != nil {
 		return err
@@ -147,11 +154,11 @@ func (o *Office) SetPassword(addr, stored string) error {
 		}
 		text := strings.TrimRight(lines[i], "\r\n")
 		end := lines[i][len(text):]
-		fields := strings.SplitN(text, ":", 3)
-		for len(fields) < 2 {
+		fields := strings.SplitN(text, ":", most)
+		for len(fields) <= n {
 			fields = append(fields, "")
 		}
-		fields[1] = stored
+		fields[n] = change(fields[n])
 		lines[i] = strings.Join(fields, ":") + end
 		return lines, nil
 	})

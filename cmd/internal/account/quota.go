@@ -118,23 +118,9 @@ func isRule(key string) bool {
 // SetQuota writes new limits into a user's line, in the place of the old ones; those for
 // single folders stay. nil takes them away. ErrUnknown: there is no such user.
 func (o *Office) SetQuota(addr string, limits *maildir.Limits) error {
-	key, d, err := o.editable(addr, false)
-	if err != nil {
-		return err
-	}
-	return o.edit(d, func(lines []string) ([]string, error) {
-		i := find(lines, key, d.name)
-		if i < 0 {
-			return nil, o.notThere(d, key)
-		}
-		text := strings.TrimRight(lines[i], "\r\n")
-		end := lines[i][len(text):]
-		fields := strings.SplitN(text, ":", 8)
-		for len(fields) < 8 {
-			fields = append(fields, "")
-		}
+	return o.setField(addr, 7, func(extra string) string {
 		var words []string
-		for word := range strings.FieldsSeq(fields[7]) {
+		for word := range strings.FieldsSeq(extra) {
 			k, value, _ := strings.Cut(word, "=")
 			if l, err := parseRule(value); !isRule(k) || err == nil && l == nil {
 				words = append(words, word)
@@ -143,8 +129,6 @@ func (o *Office) SetQuota(addr string, limits *maildir.Limits) error {
 		if limits != nil {
 			words = append(words, rule(*limits))
 		}
-		fields[7] = strings.Join(words, " ")
-		lines[i] = strings.Join(fields, ":") + end
-		return lines, nil
+		return strings.Join(words, " ")
 	})
 }
