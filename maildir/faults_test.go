@@ -94,6 +94,11 @@ func descriptors() int {
 // the same folders go on as soon as the disk does.
 func TestFaults(t *testing.T) {
 	hush(t)
+	// The runtime opens two descriptors of its own with the first file that can be waited for.
+	if r, w, err := os.Pipe(); err == nil {
+		r.Close()
+		w.Close()
+	}
 	seed := *powercutSeed
 	if seed == 0 {
 		seed = rand.Uint64()
