@@ -504,16 +504,3 @@ func (f *cacheFile) rewrite(fd int, kept []loc, wish Level) error {
 }
 
 func byPlace(a, b want) int { return cmp.Compare(a.at, b.at) }
-
-// preadAll reads as much of b as there is.
-func preadAll(fd int, b []byte, at int64) (n int, err error) {
-	for n < len(b) {
-		var k int
-		err := again(func() (err error) { k, err = unix.Pread(fd, b[n:], at+int64(n)); return err })
-		if err != nil || k == 0 {
-			return n, err
-		}
-		n += k
-	}
-	return n, nil
-}

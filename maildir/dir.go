@@ -263,19 +263,25 @@ func (p *place) readFile(name string, offset, limit int64) ([]byte, unix.Stat_t,
 		return nil, st, &fs.PathError{Op: "read", Path: name, Err: unix.EFBIG}
 	}
 	data := make([]byte, size)
-	n := 0
-	for n < len(data) {
+	n, err := preadAll(fd, data, offset)
+	if err != nil {
+		return nil, st, err
+	}
+	return data[:n], st, nil
+}
+
+// preadAll fills b with what stands at an offset. It is fewer octets, without an error, only where the file ends: somebody
+// may have cut it since its size was asked for.
+func preadAll(fd int, b []byte, at int64) (n int, err error) {
+	for n < len(b) {
 		var k int
-		err := again(func() (err error) { k, err = unix.Pread(fd, data[n:], offset+int64(n)); return err })
-		if err != nil {
-			return nil, st, err
-		}
-		if k == 0 { // cut meanwhile
-			break
+		err := again(func() (err error) { k, err = unix.Pread(fd, b[n:], at+int64(n)); return err })
+		if err != nil || k == 0 {
+			return n, err
 		}
 		n += k
 	}
-	return data[:n], st, nil
+	return n, nil
 }
 
 // A stamp is how a file or directory looked: it is another one, or has changed, when the stamp differs.

@@ -243,16 +243,12 @@ type fileSource struct {
 
 func (s fileSource) read(at, n int64) ([]byte, error) {
 	b := make([]byte, n)
-	for done := 0; done < len(b); {
-		var k int
-		err := again(func() (err error) { k, err = unix.Pread(s.fd, b[done:], at+int64(done)); return err })
-		if err != nil {
-			return nil, err
-		}
-		if k == 0 { // cut meanwhile: what is missing shows as damage
-			return nil, fmt.Errorf("%w: %w", errNoJournal, io.ErrUnexpectedEOF)
-		}
-		done += k
+	done, err := preadAll(s.fd, b, at)
+	if err != nil {
+		return nil, err
+	}
+	if done < len(b) { // cut meanwhile: what is missing shows as damage
+		return nil, fmt.Errorf("%w: %w", errNoJournal, io.ErrUnexpectedEOF)
 	}
 	return b, nil
 }

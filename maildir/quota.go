@@ -299,16 +299,12 @@ func (t *tally) readOn(end int64) error {
 // part reads the octets from one offset to another.
 func (t *tally) part(from, to int64) (string, error) {
 	buf := make([]byte, max(to-from, 0))
-	for n := 0; n < len(buf); {
-		var k int
-		err := again(func() (err error) { k, err = unix.Pread(t.fd, buf[n:], from+int64(n)); return err })
-		if err != nil {
-			return "", err
-		}
-		if k == 0 { // cut meanwhile
-			return "", errSizeFile
-		}
-		n += k
+	n, err := preadAll(t.fd, buf, from)
+	if err != nil {
+		return "", err
+	}
+	if n < len(buf) { // cut meanwhile
+		return "", errSizeFile
 	}
 	return string(buf), nil
 }
