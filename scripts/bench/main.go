@@ -3,9 +3,12 @@
 // is not root (Dovecot wants to be started by root), imapd runs alone.
 //
 //	go run ./scripts/bench -imapd bin/imapd -sizes 1000,10000 -rounds 5
+//	go run ./scripts/bench -sizes 100000 -rounds 1 -only SELECT,STATUS
+//	go run ./scripts/bench -inetd -only SELECT
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -22,7 +25,8 @@ func main() {
 	imapd := flag.String("imapd", "bin/imapd", "the program to measure")
 	sizes := flag.String("sizes", "1000,10000", "messages in the mailbox, a run for each")
 	rounds := flag.Int("rounds", 5, "how often each server has its turn")
-	only := flag.String("only", "", "only what has this word in its name")
+	only := flag.String("only", "", "only what has one of these words (word,word,...) in its name")
+	inetd := flag.Bool("inetd", false, "run imapd as a process for each connection in all that is measured")
 	where := flag.String("dir", "", "where the Maildirs are made (default: a temporary directory)")
 	flag.Parse()
 
@@ -31,13 +35,26 @@ func main() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	if err := run(dir, *imapd, *sizes, *rounds, *only); err != nil {
+	if err := run(dir, *imapd, *sizes, *rounds, chosen(*only), *inetd); err != nil {
 		os.RemoveAll(dir)
 		log.Fatal(err)
 	}
 }
 
-func run(dir, imapd, sizes string, rounds int, only string) error {
+// chosen are the measures with one of these words in their names.
+func chosen(only string) (list []measure) {
+	for _, m := range measures {
+		for word := range strings.SplitSeq(strings.ToLower(only), ",") {
+			if strings.Contains(strings.ToLower(m.name), word) {
+				list = append(list, m)
+				break
+			}
+		}
+	}
+	return list
+}
+
+func run(dir, imapd, sizes string, rounds int, list []measure, inetd bool) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
@@ -48,20 +65,23 @@ func run(dir, imapd, sizes string, rounds int, only string) error {
 	if err != nil {
 		return err
 	}
+	if inetd {
+		servers[0].addr = servers[0].inetd
+	}
 	for size := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err != nil {
 			return fmt.Errorf("-sizes %s: %w", sizes, err)
 		}
-		if err := compare(servers, dir, n, rounds, only); err != nil {
+		if err := compare(servers, dir, n, rounds, list); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// compare measures all that is to be measured on mailboxes of n messages.
-func compare(servers []*server, dir string, n, rounds int, only string) error {
+// compare takes measures on mailboxes of n messages.
+func compare(servers []*server, dir string, n, rounds int, list []measure) error {
 	user := fmt.Sprintf("u%d", n)
 	if err := fill(filepath.Join(dir, servers[0].name, user), n); err != nil {
 		return err
@@ -71,54 +91,68 @@ func compare(servers []*server, dir string, n, rounds int, only string) error {
 			return err
 		}
 	}
-	time.Sleep(2500 * time.Millisecond) // until no server thinks of the Maildir as just changed
-	took := map[string]map[string][]time.Duration{}
+	settle()
+	took := map[string]map[string][]float64{}
 	for range rounds {
-		for _, s := range servers {
-			box := &mailbox{server: s, user: user, path: filepath.Join(dir, s.name, user), n: n}
-			for _, m := range measures {
-				if !strings.Contains(m.name, only) {
+		for _, m := range list {
+			for _, s := range servers {
+				box := &mailbox{server: s, user: user, path: filepath.Join(dir, s.name, user), n: n}
+				d, err := box.take(m)
+				if errors.Is(err, errNotAnnounced) {
 					continue
 				}
-				d, err := box.take(m)
 				if err != nil {
 					return fmt.Errorf("%s, %s, %d messages: %w", s.name, m.name, n, err)
 				}
 				if took[m.name] == nil {
-					took[m.name] = map[string][]time.Duration{}
+					took[m.name] = map[string][]float64{}
 				}
 				took[m.name][s.name] = append(took[m.name][s.name], d)
 			}
 		}
 	}
-	report(servers, took, n)
+	report(servers, list, took, n)
 	return nil
 }
 
-// report prints a line for each measure: medians, and how many times faster we are.
-func report(servers []*server, took map[string]map[string][]time.Duration, n int) {
-	fmt.Printf("\n%d messages%*s", n, 44-len(strconv.Itoa(n)), "")
+// settle waits until no server thinks of a Maildir as just changed.
+func settle() { time.Sleep(2500 * time.Millisecond) }
+
+// report prints a line for each measure: medians, how many times faster we are, and how many times we are to be.
+func report(servers []*server, list []measure, took map[string]map[string][]float64, n int) {
+	fmt.Printf("\n%-51s", fmt.Sprintf("%d messages", n))
 	for _, s := range servers {
 		fmt.Printf("%14s", s.name)
 	}
 	if len(servers) > 1 {
-		fmt.Printf("%10s", "ratio")
+		fmt.Printf("%8s%6s", "ratio", "goal")
 	}
 	fmt.Println()
-	for _, m := range measures {
+	for _, m := range list {
 		if took[m.name] == nil {
 			continue
 		}
-		fmt.Printf("%-53s", m.name)
-		var medians []time.Duration
+		fmt.Printf("%-51s", m.name)
+		var medians []float64
 		for _, s := range servers {
 			d := took[m.name][s.name]
+			if len(d) == 0 {
+				fmt.Printf("%14s", "-")
+				continue
+			}
 			slices.Sort(d)
 			medians = append(medians, d[len(d)/2])
-			fmt.Printf("%14s", d[len(d)/2].Round(time.Microsecond))
+			fmt.Printf("%14s", m.show(d[len(d)/2]))
 		}
 		if len(medians) > 1 {
-			fmt.Printf("%10.1f", float64(medians[1])/float64(medians[0]))
+			ratio, goal := medians[1]/medians[0], m.goalAt(n)
+			fmt.Printf("%8.1f", ratio)
+			if goal > 0 {
+				fmt.Printf("%6.4g", goal)
+			}
+			if ratio < goal {
+				fmt.Print("  missed")
+			}
 		}
 		fmt.Println()
 	}

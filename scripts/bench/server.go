@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,14 +19,26 @@ const nobody = 65534 // the uid and gid the servers work as when we are root
 
 // A server is one of the programs compared, listening on a port of 127.0.0.1.
 type server struct {
-	name string
-	addr string
-	cmd  *exec.Cmd
+	name  string
+	addr  string
+	inetd string // where each connection has a process
+	cmd   *exec.Cmd
+	begin func() (*exec.Cmd, string, error) // nil where no memory of a process outlives a session
 }
 
 func (s *server) stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.cmd.Wait()
+}
+
+// restart lets the server begin with nothing in its memory.
+func (s *server) restart() (err error) {
+	if s.begin == nil || s.addr == s.inetd {
+		return nil
+	}
+	s.stop()
+	s.cmd, s.addr, err = s.begin()
+	return err
 }
 
 // begin starts imapd, and Dovecot where there is one. Each user's Maildir is dir/NAME/USER. What it returns is to
@@ -78,16 +91,33 @@ func beginImapd(dir, imapd string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path, "--post-office", office, "--cleartext-login", "--listen", "127.0.0.1:0", "--max-per-address", "200")
+	common := []string{path, "--post-office", office, "--cleartext-login"}
+	s := &server{name: "pennypost", begin: func() (*exec.Cmd, string, error) { return listen(common) }}
+	if s.inetd, err = inetd(common); err != nil {
+		return nil, err
+	}
+	s.cmd, s.addr, err = s.begin()
+	return s, err
+}
+
+// asNobody makes a command that runs without rights.
+func asNobody(args []string) *exec.Cmd {
+	cmd := exec.Command(args[0], args[1:]...)
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
+	return cmd
+}
+
+// listen starts imapd with a listener of its own.
+func listen(common []string) (*exec.Cmd, string, error) {
+	cmd := asNobody(slices.Concat(common, []string{"--listen", "127.0.0.1:0", "--max-per-address", "200"}))
 	said, err := cmd.StderrPipe()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	lines := bufio.NewScanner(said)
 	port := regexp.MustCompile(`msg=listening.* addr="?([^ "]+)`)
@@ -100,10 +130,46 @@ func beginImapd(dir, imapd string) (*server, error) {
 					}
 				}
 			}()
-			return &server{"pennypost", m[1], cmd}, nil
+			return cmd, m[1], nil
 		}
 	}
-	return nil, errors.New("imapd does not listen")
+	return nil, "", errors.New("imapd does not listen")
+}
+
+// inetd gives each connection a process of its own, as inetd and systemd do.
+func inetd(args []string) (addr string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if err := hand(c.(*net.TCPConn), asNobody(args)); err != nil {
+				fmt.Println("inetd:", err)
+			}
+		}
+	}()
+	return l.Addr().String(), nil
+}
+
+// hand starts a program on a connection.
+func hand(c *net.TCPConn, cmd *exec.Cmd) error {
+	defer c.Close()
+	file, err := c.File()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	cmd.Stdin, cmd.Stdout = file, file
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go cmd.Wait()
+	return nil
 }
 
 func beginDovecot(dir, path string) (*server, error) {
@@ -165,7 +231,7 @@ service imap-login {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{"dovecot", addr, cmd}
+	s := &server{name: "dovecot", addr: addr, inetd: addr, cmd: cmd}
 	for range 100 {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
