@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"pennypost/maildir"
 )
 
 // parse gives a parser a command with its literals.
@@ -203,7 +201,7 @@ func FuzzParser(f *testing.F) {
 			"date":    func(p *parser) { p.date() },
 			"time":    func(p *parser) { p.dateTime() },
 			"status":  func(p *parser) { p.statusAtts() },
-			"search":  func(p *parser) { (&query{v: &view{state: &maildir.State{}}}).key(p) },
+			"search":  func(p *parser) { new(program).searchKey(p) },
 		}
 		for name, rule := range rules {
 			p := parse(s)
@@ -225,7 +223,7 @@ func FuzzParser(f *testing.F) {
 func TestDepth(t *testing.T) {
 	for _, s := range []string{strings.Repeat("(", 100000), strings.Repeat("NOT ", 100000), strings.Repeat("OR SEEN ", 100000)} {
 		p := parse(s + "SEEN")
-		(&query{v: &view{state: &maildir.State{}}}).key(p)
+		new(program).searchKey(p)
 		if p.err == nil {
 			t.Errorf("%.20q is taken", s)
 		}

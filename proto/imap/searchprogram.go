@@ -1,0 +1,406 @@
+package imap
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/text/encoding"
+
+	"pennypost/maildir"
+	"pennypost/proto/mimetree"
+)
+
+// A program is what SEARCH, SORT, THREAD and others ask of messages: keys, of
+// which all have to match. It is asked of any view, and may be asked again.
+type program struct {
+	s     *Session
+	key   key
+	keys  int
+	texts int
+
+	charset encoding.Encoding // of the strings; nil: UTF-8
+	unknown bool              // the charset is
+}
+
+// program = ["CHARSET" SP charset SP] search-key *(SP search-key)
+// (RFC 9051 §9, search-program)
+func (s *Session) program(p *parser) *program {
+	g := &program{s: s}
+	if p.word("CHARSET") {
+		p.sp()
+		g.setCharset(p.astring())
+		p.sp()
+	}
+	g.searchKeys(p)
+	return g
+}
+
+// criteria = charset SP search-key *(SP search-key)   (RFC 5256 §5,
+// search-criteria)
+func (s *Session) criteria(p *parser) *program {
+	g := &program{s: s}
+	g.setCharset(p.astring())
+	p.sp()
+	g.searchKeys(p)
+	return g
+}
+
+func (g *program) searchKeys(p *parser) {
+	keys := and{g.searchKey(p)}
+	for p.err == nil && p.take(" ") {
+		keys = append(keys, g.searchKey(p))
+	}
+	if p.err == nil {
+		g.key = keys.sorted()
+	}
+}
+
+// setCharset takes the name of the charset that the strings are in.
+func (g *program) setCharset(name string) {
+	switch name = strings.ToUpper(name); name {
+	case "", "UTF-8", "US-ASCII":
+	default:
+		var known bool
+		g.charset, known = mimetree.Charset(name)
+		g.unknown = !known
+	}
+}
+
+// refused is the answer to a program that cannot be asked (RFC 9051 §6.4.4).
+func (g *program) refused() (r reply, yes bool) {
+	if g.unknown {
+		return no("BADCHARSET (US-ASCII UTF-8)", "only these charsets"), true
+	}
+	return reply{}, false
+}
+
+// find returns the numbers of the messages in v that match, rising.
+func (g *program) find(ctx context.Context, v *view) ([]int, error) {
+	return g.among(ctx, v, v.every())
+}
+
+// among is find for the messages with the given numbers.
+func (g *program) among(ctx context.Context, v *view, set numSet) ([]int, error) {
+	a := &asking{ctx: ctx, v: v}
+	a.key = a.bind(g.key)
+	return a.run(set)
+}
+
+// An asking is one program asked of one view.
+type asking struct {
+	ctx context.Context
+	v   *view
+	key key
+}
+
+// bind gives a key as it stands for the view: what "*" is there is known.
+func (a *asking) bind(k key) key {
+	switch k := k.(type) {
+	case and:
+		bound := make(and, len(k))
+		for i := range k {
+			bound[i] = a.bind(k[i])
+		}
+		return bound.sorted()
+	case or2:
+		return or2{a.bind(k.a), a.bind(k.b)}.sorted()
+	case not:
+		return not{a.bind(k.key)}
+	case seqs:
+		return seqs(numSet(k).in(uint32(a.v.len())))
+	case uids:
+		return uids(numSet(k).in(a.v.lastUID()))
+	}
+	return k
+}
+
+// run asks for the messages with the given numbers: first with what is known
+// anyway, then on all cores of those for which that is not enough.
+func (a *asking) run(set numSet) ([]int, error) {
+	var found, open []int
+	c := candidate{asking: a}
+	for n, m := range a.v.each(set) {
+		c.m, c.seq, c.wants = m.Message, n, 0
+		c.gone = m.gone
+		if err := c.decide(a.key); err != nil {
+			return nil, err
+		}
+		switch {
+		case c.wants > 0:
+			open = append(open, n)
+		case c.yes:
+			found = append(found, n)
+		}
+	}
+	if len(open) == 0 {
+		return found, a.ctx.Err()
+	}
+	yes, err := a.runOpen(open)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range open {
+		if yes[i] {
+			found = append(found, n)
+		}
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// seekers bounds how many goroutines of the process search beside those who
+// asked.
+var seekers = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+
+// runOpen asks for messages of which more has to be known, some at a time.
+func (a *asking) runOpen(open []int) (yes []bool, err error) {
+	yes = make([]bool, len(open))
+	size := min(together, len(open)/(2*runtime.GOMAXPROCS(0))+1)
+	var next atomic.Int64
+	var mu sync.Mutex
+	work := func() {
+		b := batches.Get().(*batch)
+		defer b.free()
+		for a.ctx.Err() == nil {
+			from := int(next.Add(int64(size))) - size
+			if from >= len(open) {
+				return
+			}
+			to := min(from+size, len(open))
+			if e := b.decide(a, open[from:to], yes[from:to]); e != nil {
+				next.Store(int64(len(open)))
+				mu.Lock()
+				err = e
+				mu.Unlock()
+				return
+			}
+		}
+	}
+	var wg sync.WaitGroup
+more:
+	for range min(runtime.GOMAXPROCS(0), (len(open)-1)/size+1) - 1 {
+		select {
+		case seekers <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-seekers }()
+				work()
+			})
+		default:
+			break more
+		}
+	}
+	work()
+	wg.Wait()
+	if err == nil {
+		err = a.ctx.Err()
+	}
+	return yes, err
+}
+
+// A batch is some messages that are asked for together, and the room for it.
+type batch struct {
+	room [together]candidate
+	buf  []byte // holds a message
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) free() {
+	clear(b.room[:])
+	batches.Put(b)
+}
+
+// decide asks for the messages with these numbers: of the cache what of them is
+// not known otherwise, then of their files.
+func (b *batch) decide(a *asking, numbers []int, yes []bool) error {
+	open := make([]*candidate, len(numbers))
+	for i, n := range numbers {
+		m, gone := a.v.at(n)
+		b.room[i] = candidate{asking: a, batch: b, m: m, seq: n, gone: gone}
+		open[i] = &b.room[i]
+	}
+	for len(open) > 0 {
+		level := maildir.Level(0)
+		var wanting []*candidate
+		var msgs []maildir.Message
+		for _, c := range open {
+			if c.wants == 0 {
+				if err := c.decide(a.key); err != nil {
+					return err
+				}
+			}
+			if c.wants > 0 {
+				wanting, msgs, level = append(wanting, c), append(msgs, c.m), max(level, c.wants)
+			}
+		}
+		if open = wanting; len(open) == 0 {
+			break
+		}
+		if err := b.look(a, level, open, msgs); err != nil {
+			return err
+		}
+		open = slices.DeleteFunc(open, func(c *candidate) bool { return c.wants == 0 })
+	}
+	for i := range numbers {
+		yes[i] = b.room[i].yes
+	}
+	return nil
+}
+
+// look decides with what the cache knows of messages.
+func (b *batch) look(a *asking, level maildir.Level, open []*candidate, msgs []maildir.Message) error {
+	if level == byFile {
+		for _, c := range open {
+			c.wants, c.reads = 0, true
+			if err := c.decide(a.key); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	e := a.v.folder.Entries(level, entries)
+	defer e.Close()
+	for i, known := range e.All(msgs) {
+		c := open[i]
+		c.known, c.wants, c.reads = known, 0, true
+		err := known.Err
+		if err == nil {
+			err = c.decide(a.key)
+		}
+		if c.known = (maildir.Known{}); err != nil && !isGone(err) {
+			return err
+		}
+		if a.ctx.Err() != nil {
+			return a.ctx.Err()
+		}
+	}
+	return nil
+}
+
+// byFile is the level of a candidate that has to be read, of which the cache
+// need not be asked.
+const byFile = maildir.Level(0xff)
+
+// A candidate is the message that is being asked for.
+type candidate struct {
+	*asking
+	*batch
+	m     maildir.Message
+	seq   int
+	gone  bool
+	known maildir.Known
+	wants maildir.Level // what has to be known to decide
+	reads bool          // its file may be read
+	yes   bool          // it matches
+	src   *source
+}
+
+var errUnknown = errors.New("more of the message has to be known")
+
+// knows makes sure that the entry of the message is there, at a level.
+func (c *candidate) knows(l maildir.Level) error {
+	switch {
+	case c.known.Entry != nil && c.known.Level >= l:
+		return nil
+	case c.gone:
+		return maildir.ErrGone
+	}
+	c.wants = l
+	return errUnknown
+}
+
+// decide asks the key; a message that has vanished matches nothing.
+func (c *candidate) decide(k key) (err error) {
+	c.yes, err = k.match(c)
+	if c.src != nil {
+		c.src.Close()
+		c.src = nil
+	}
+	if err == nil {
+		return nil
+	}
+	c.yes = false
+	if err == errUnknown || isGone(err) {
+		return nil
+	}
+	return err
+}
+
+// header reads the header, once.
+func (c *candidate) header() (mimetree.Header, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	b := c.src.text
+	if b == nil {
+		var err error
+		if b, err = c.src.slice(0, min(c.src.stored, maxHeader)); err != nil {
+			return nil, err
+		}
+	}
+	end, _ := headerEnd(b)
+	return mimetree.Header(b[:end]), nil
+}
+
+// open opens the file, unless others have first to say whether it need be.
+func (c *candidate) open() error {
+	switch {
+	case c.src != nil:
+		return nil
+	case c.gone:
+		return maildir.ErrGone
+	case !c.reads:
+		c.wants = byFile
+		return errUnknown
+	}
+	file, err := c.v.folder.Reader(c.m)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err == nil {
+		c.src = &source{ReaderAt: file, file: file, stored: info.Size()}
+		err = c.src.load(&c.buf)
+	}
+	if err != nil {
+		file.Close()
+		c.src = nil
+	}
+	return err
+}
+
+// A seen is a message of a view.
+type seen struct {
+	maildir.Message
+	gone bool
+}
+
+// each gives the messages with the given numbers.
+func (v *view) each(set numSet) iter.Seq2[int, seen] {
+	return func(yield func(int, seen) bool) {
+		if len(v.gone) > 0 || len(v.late) > 0 {
+			for n := range set.all() {
+				if m, gone := v.at(n); !yield(n, seen{m, gone}) {
+					return
+				}
+			}
+			return
+		}
+		for _, s := range set {
+			for i, m := range v.state.From(int(s.lo) - 1) {
+				if i >= int(s.hi) {
+					break
+				}
+				if !yield(i+1, seen{m, false}) {
+					return
+				}
+			}
+		}
+	}
+}
