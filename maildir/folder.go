@@ -376,6 +376,18 @@ func (f *Folder) Size(m Message) (int64, error) {
 	return c.octets, nil
 }
 
+// Counted gives the octets that a message counts of what the Maildir may hold.
+func (f *Folder) Counted(m Message) (int64, error) {
+	if n, _ := sizes(m.base); n >= 0 {
+		return n, nil
+	}
+	st, err := f.stat(m)
+	if err != nil {
+		return 0, err
+	}
+	return st.Size, nil
+}
+
 // Lacking gives how many octets of its CRLF the last line of a message lacks, after Size was asked for: 2, or 1 behind
 // a bare CR, or 0. It reads nothing: 0 is also the answer for a message whose size another program has put into the
 // name.

@@ -42,6 +42,9 @@ func (u Usage) room(octets, messages int64) error {
 	return err
 }
 
+// Over tells whether the Maildir holds more than it may.
+func (u Usage) Over() bool { return u.room(0, 0) != nil }
+
 // A quota is what all Stores of one Maildir within this process know about its limits.
 type quota struct {
 	key    [2]uint64 // device and inode

@@ -35,6 +35,7 @@ func (s *Session) capabilities() string {
 		"LIST-STATUS",   // RFC 5819
 		"SPECIAL-USE",   // RFC 6154
 		"CREATE-SPECIAL-USE",
+		"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", // RFC 9208
 		"STATUS=SIZE", // RFC 8438
 		"ESEARCH",     // RFC 4731
 		"WITHIN",      // RFC 5032

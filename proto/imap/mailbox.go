@@ -239,10 +239,10 @@ func (s *Session) subscription(p *parser, do func(*maildir.Store, string) error)
 }
 
 // statusItems are the items of STATUS (RFC 9051 §6.3.11, RFC 3501 §6.3.10,
-// RFC 8438, RFC 7889 §4).
+// RFC 8438, RFC 7889 §4, RFC 9208 §4.1.4).
 var statusItems = map[string]bool{
 	"MESSAGES": true, "RECENT": true, "UIDNEXT": true, "UIDVALIDITY": true,
-	"UNSEEN": true, "DELETED": true, "SIZE": true, "APPENDLIMIT": true,
+	"UNSEEN": true, "DELETED": true, "DELETED-STORAGE": true, "SIZE": true, "APPENDLIMIT": true,
 }
 
 func (p *parser) statusAtt() string {
@@ -314,6 +314,7 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		}
 		b = append(append(b, item...), ' ')
 		var n int64
+		var err error
 		switch item {
 		case "MESSAGES":
 			n = int64(total)
@@ -330,17 +331,33 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		case "APPENDLIMIT":
 			n = s.MaxSize
 		case "SIZE":
-			for _, m := range msgs {
-				size, err := folder.Size(m)
-				if err != nil && !errors.Is(err, maildir.ErrGone) {
-					return "", err
+			n, err = total64(msgs, folder.Size)
+		case "DELETED-STORAGE":
+			n, err = total64(msgs, func(m maildir.Message) (int64, error) {
+				if m.Flags&maildir.Trashed == 0 {
+					return 0, nil
 				}
-				n += size
-			}
+				return folder.Counted(m)
+			})
+		}
+		if err != nil {
+			return "", err
 		}
 		b = strconv.AppendInt(b, n, 10)
 	}
 	return string(append(b, ")\r\n"...)), nil
+}
+
+// total64 adds up sizes. Who is gone meanwhile has none.
+func total64(msgs iter.Seq2[int, maildir.Message], size func(maildir.Message) (int64, error)) (n int64, err error) {
+	for _, m := range msgs {
+		octets, err := size(m)
+		if err != nil && !errors.Is(err, maildir.ErrGone) {
+			return 0, err
+		}
+		n += octets
+	}
+	return n, nil
 }
 
 func count(msgs iter.Seq2[int, maildir.Message], is func(maildir.Message) bool) (n int64) {

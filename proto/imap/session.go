@@ -77,6 +77,10 @@ var commands = map[string]command{
 	"APPEND":      {in: mailboxes, do: (*Session).append},      // §6.3.12
 	"IDLE":        {in: mailboxes, do: (*Session).idle},        // §6.3.13
 
+	"GETQUOTA":     {in: mailboxes, do: (*Session).getQuota},     // RFC 9208 §4.1.1
+	"GETQUOTAROOT": {in: mailboxes, do: (*Session).getQuotaRoot}, // RFC 9208 §4.1.2
+	"SETQUOTA":     {in: mailboxes, do: (*Session).setQuota},     // RFC 9208 §4.1.3
+
 	"CHECK":       {in: selected, do: (*Session).noop},                   // RFC 3501 §6.4.1
 	"CLOSE":       {in: selected, do: (*Session).closeBox},               // §6.4.1
 	"UNSELECT":    {in: selected, do: (*Session).unselect},               // §6.4.2
@@ -138,6 +142,8 @@ type Session struct {
 	scratch []byte // for answers
 	buf     []byte // holds a short message
 	memo    *memo
+
+	overQuota bool // and the client has heard it
 }
 
 // DefaultMaxSize is how many octets a message may have.

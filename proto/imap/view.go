@@ -182,6 +182,7 @@ func (s *Session) tell(expunge bool, quiet *own) {
 		s.untagged("%d EXISTS", v.len())
 		s.untagged("%d RECENT", v.recent())
 		v.fill(s.ctx)
+		s.tellOverQuota()
 	}
 	for _, uid := range changed {
 		n, known := v.number(uid)
