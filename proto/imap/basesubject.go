@@ -3,36 +3,44 @@ package imap
 import "strings"
 
 // baseSubject takes from a decoded subject what mailing lists and answers put
-// around it (RFC 5256 §2.1). Time is linear in its length.
-func baseSubject(s string) string {
-	s = strings.Join(strings.Fields(s), " ") // (1)
+// around it (RFC 5256 §2.1). reply says that something of it told of an answer
+// or a forwarded message (RFC 5256 §3, REFERENCES). Time is linear in the
+// length of the subject.
+func baseSubject(s string) (base string, reply bool) {
+	s = strings.Join(strings.FieldsFunc(s, isBlank), " ") // (1)
 	for {
 		for { // (2)
 			t := strings.TrimRight(s, " ")
 			if n := len(t) - len("(fwd)"); n >= 0 && strings.EqualFold(t[n:], "(fwd)") {
-				t = t[:n]
+				t, reply = t[:n], true
 			}
 			if len(t) == len(s) {
 				break
 			}
 			s = t
 		}
-		s = withoutLeaders(s)
+		var led bool
+		s, led = withoutLeaders(s)
+		reply = reply || led
 		const fwd = "[fwd:" // (6)
 		if len(s) <= len(fwd) || !strings.EqualFold(s[:len(fwd)], fwd) || s[len(s)-1] != ']' {
-			return s
+			return s, reply
 		}
-		s = s[len(fwd) : len(s)-1]
+		s, reply = s[len(fwd):len(s)-1], true
 	}
 }
 
-// withoutLeaders is steps (3) to (5).
-func withoutLeaders(s string) string {
+// isBlank: a tab, a continuation or a space.
+func isBlank(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' }
+
+// withoutLeaders is steps (3) to (5). led says that there was a subj-refwd.
+func withoutLeaders(s string) (rest string, led bool) {
 	for {
 		s = strings.TrimLeft(s, " ")
 		// All blobs that stand here go with the "Re:" behind them; without one
 		// they go as long as something is left.
-		rest, last := s, s
+		last := s
+		rest = s
 		for {
 			n := blob(rest)
 			if n == 0 {
@@ -41,13 +49,13 @@ func withoutLeaders(s string) string {
 			last, rest = rest, rest[n:]
 		}
 		if n := refwd(rest); n > 0 {
-			s = rest[n:]
+			s, led = rest[n:], true
 			continue
 		}
 		if rest == "" {
-			return last
+			return last, led
 		}
-		return rest
+		return rest, led
 	}
 }
 

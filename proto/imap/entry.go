@@ -12,7 +12,7 @@ import (
 
 // entries makes what the cache of a folder knows of its messages. Its version
 // rises whenever one of the texts would be another one.
-var entries = &maildir.Maker{Version: 1, Make: makeEntry}
+var entries = &maildir.Maker{Version: 2, Make: makeEntry}
 
 // maxFieldsText is up to how many octets of header fields are kept.
 const maxFieldsText = 16 << 10
@@ -93,7 +93,7 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 	if b := appendUsual(w.b, head); len(b)-len(w.b) <= maxFieldsText {
 		w.add(maildir.TextFields, b)
 	}
-	w.add(maildir.TextSubject, append(w.b, baseSubject(mimetree.DecodeWords(env.Subject))...))
+	w.add(maildir.TextSubject, appendSubject(w.b, env.Subject))
 	w.add(maildir.TextFrom, appendFirst(w.b, env.From))
 	w.add(maildir.TextTo, appendFirst(w.b, env.To))
 	w.add(maildir.TextCc, appendFirst(w.b, env.Cc))
@@ -153,6 +153,17 @@ func appendField(b []byte, f mimetree.Field) []byte {
 	return b
 }
 
+// appendSubject appends the base subject of a message, and NUL when it answers or
+// forwards another one.
+func appendSubject(b []byte, subject string) []byte {
+	base, reply := baseSubject(mimetree.DecodeWords(subject))
+	b = append(b, strings.ReplaceAll(base, "\x00", "")...)
+	if reply {
+		b = append(b, 0)
+	}
+	return b
+}
+
 // appendFirst appends what a message is sorted by for its first address: the
 // part before the @ (RFC 5256 §3), NUL, and what is shown (RFC 5957 §3).
 func appendFirst(b []byte, list string) []byte {
@@ -171,24 +182,30 @@ func appendFirst(b []byte, list string) []byte {
 	return b
 }
 
-// maxThread bounds how many octets of ids are kept.
+// maxThread bounds how many octets of ids are kept. Of more references those in
+// the middle are left out: a thread hangs together by the first and the last.
 const maxThread = 8 << 10
 
 // appendThread appends the id of a message and those it refers to, from the
 // first to the last, each without its angle brackets and with NUL behind it;
 // the first is empty when the message has none (RFC 5256 §3).
 func appendThread(b []byte, e *mimetree.Envelope) []byte {
-	at := len(b)
 	id, _ := cutID(e.MessageID)
 	b = append(append(b, id...), 0)
-	n := 0
-	for rest := e.References; len(b)-at < maxThread; n++ {
+	at := len(b)
+	for rest := e.References; ; {
 		if id, rest = cutID(rest); id == "" {
 			break
 		}
 		b = append(append(b, id...), 0)
 	}
-	if n > 0 {
+	if refs := b[at:]; len(refs) > maxThread {
+		first := bytes.LastIndexByte(refs[:maxThread/2], 0) + 1
+		last := len(refs) - maxThread/2
+		last += bytes.IndexByte(refs[last:], 0) + 1
+		b = append(b[:at+first], refs[last:]...)
+	}
+	if len(b) > at {
 		return b
 	}
 	if id, _ = cutID(e.InReplyTo); id != "" {

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -132,8 +133,8 @@ func checkEntry(t *testing.T, text []byte) {
 	if utf8.RuneCountInString(preview) > previewLength || preview != shorten(preview) {
 		t.Errorf("preview %q", preview)
 	}
-	subject := string(whole.Texts[maildir.TextSubject])
-	if again := baseSubject(subject); again != subject {
+	subject := strings.TrimSuffix(string(whole.Texts[maildir.TextSubject]), "\x00")
+	if again, _ := baseSubject(subject); again != subject {
 		t.Errorf("base subject %q became %q", subject, again)
 	}
 	for id := range strings.SplitSeq(string(whole.Texts[maildir.TextThread]), "\x00") {
@@ -143,30 +144,40 @@ func checkEntry(t *testing.T, text []byte) {
 	}
 }
 
-// The examples are those of RFC 5256 §2.1 and of mail.
+// The examples are those of RFC 5256 §2.1 and of mail. What begins with + tells
+// of an answer or a forwarded message.
 func TestBaseSubject(t *testing.T) {
 	for subject, want := range map[string]string{
 		"hello":                              "hello",
-		"  Re: \t hello ":                    "hello",
-		"Re: Re: Fwd: hello (fwd) (Fwd)":     "hello",
-		"re[2]: hello":                       "hello",
-		"Re [x] : hello":                     "hello",
+		"  Re: \t hello ":                    "+hello",
+		"a\r\n b\tc  d":                      "a b c d",
+		"a\u00a0\u00a0b":                     "a\u00a0\u00a0b",
+		"Re: Re: Fwd: hello (fwd) (Fwd)":     "+hello",
+		"re[2]: hello":                       "+hello",
+		"Re [x] : hello":                     "+hello",
+		"Re [x]: hello":                      "+hello",
 		"[list] hello":                       "hello",
-		"[list] Re: [other] hello":           "hello",
+		"[list] Re: [other] hello":           "+hello",
 		"[a] [b] [c]":                        "[c]",
 		"[a]":                                "[a]",
-		"[fwd: hello]":                       "hello",
-		"[Fwd: Re: [list] hello (fwd)]":      "hello",
-		"[fwd: [fwd: [a] b]]":                "b",
+		"[fwd: hello]":                       "+hello",
+		"[fwd: hello] there":                 "there",
+		"[Fwd: Re: [list] hello (fwd)]":      "+hello",
+		"[fwd: [fwd: [a] b]]":                "+b",
 		"fwd":                                "fwd",
+		"fw: hello":                          "+hello",
 		"regards":                            "regards",
-		"Re: ":                               "",
-		"(fwd)":                              "",
+		"Re: ":                               "+",
+		"(fwd)":                              "+",
 		"[a[b] x":                            "[a[b] x",
-		strings.Repeat("[a] ", 100000) + "x": "x",
+		strings.Repeat("[a] ", 250000) + "x": "x",
 		strings.Repeat("[fwd:", 9) + "x":     strings.Repeat("[fwd:", 9) + "x",
 	} {
-		if got := baseSubject(subject); got != want {
+		got, reply := baseSubject(subject)
+		if reply {
+			got = "+" + got
+		}
+		if got != want {
 			t.Errorf("%.60q: %.60q, want %q", subject, got, want)
 		}
 	}
@@ -187,6 +198,14 @@ func TestThread(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%+v: %q, want %q", c.e, got, c.want)
 		}
+	}
+	var refs strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&refs, "<%d@x> ", i)
+	}
+	got := strings.Split(string(appendThread(nil, &mimetree.Envelope{References: refs.String()})), "\x00")
+	if n := len(got); n < 500 || n > 2000 || got[1] != "0@x" || got[n-2] != "4999@x" || got[n-3] != "4998@x" {
+		t.Errorf("of many references %d are left: %.100q", n, got)
 	}
 }
 
