@@ -104,23 +104,6 @@ func (s *Session) id(p *parser) reply {
 	return ok("done")
 }
 
-// enable = "ENABLE" 1*(SP capability)   (RFC 9051 §6.3.1). None of what we
-// have needs to be enabled, and what is not known is passed over.
-func (s *Session) enable(p *parser) reply {
-	for {
-		p.sp()
-		p.atom()
-		if p.err != nil || p.rest == "" {
-			break
-		}
-	}
-	if err := p.end(); err != nil {
-		return bad(err)
-	}
-	s.untagged("ENABLED")
-	return ok("done")
-}
-
 // namespace says that there is one: the user's own, with no prefix (RFC 9051
 // §6.3.10).
 func (s *Session) namespace(p *parser) reply {

@@ -71,7 +71,7 @@ type fetching struct {
 // plan looks at the items once for all messages.
 func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 	f := &fetching{s: s, v: s.view, out: s.scratch[:0]}
-	hasUID := false
+	hasUID, hasModSeq := false, false
 	for _, it := range items {
 		switch {
 		case it.section:
@@ -96,7 +96,13 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 			hasUID = true
 		case it.what == "FLAGS":
 			f.flags = true
+		case it.what == "MODSEQ": // RFC 7162 §3.1.4.2
+			s.enabled |= condstore
+			hasModSeq = true
 		}
+	}
+	if s.has(condstore) && f.flags && !hasModSeq { // RFC 7162 §3.1
+		items = append(slices.Clip(items), fetchItem{what: "MODSEQ"})
 	}
 	switch {
 	case f.fields && f.file: // then they are read from there
@@ -107,7 +113,7 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 	if f.file && f.level == maildir.Sizes {
 		f.level = 0 // the file is looked at anyway
 	}
-	if byUID && !hasUID { // RFC 9051 §6.4.9
+	if byUID && !hasUID && !s.has(uidOnly) { // RFC 9051 §6.4.9
 		items = append([]fetchItem{{what: "UID"}}, items...)
 	}
 	f.items = items
@@ -207,9 +213,7 @@ func (f *fetching) message(n int, m maildir.Message) error {
 		defer src.Close()
 	}
 	marks := f.seen && m.Flags&maildir.Seen == 0
-	b := append(f.out[:0], "* "...)
-	b = strconv.AppendInt(b, int64(n), 10)
-	b = append(b, " FETCH ("...)
+	b := f.s.appendFetch(f.out[:0], n, m.UID)
 	var pieces []piece
 	held, began := 0, false
 	send := func() error {
@@ -246,7 +250,7 @@ func (f *fetching) message(n int, m maildir.Message) error {
 			}
 		}
 	}
-	if marks && !f.flags { // RFC 9051 §6.4.5: tell them if they change
+	if marks && !f.flags && !f.s.has(condstore) { // RFC 9051 §6.4.5: tell them if they change
 		b = append(b, " FLAGS "...)
 		b = f.appendFlags(b, m, marks)
 	}
@@ -296,6 +300,9 @@ func (f *fetching) write(p piece) error {
 // item appends the answer to one item. What is long is returned as a stretch to
 // be streamed behind it.
 func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, marks bool) (_ []byte, st *stretch, err error) {
+	if it.what == "MODSEQ" {
+		return appendModSeq(b, m), nil, nil
+	}
 	b = append(b, it.what...)
 	if it.partial {
 		b = fmt.Appendf(b, "<%d>", it.offset)
@@ -329,21 +336,25 @@ func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, 
 }
 
 func (f *fetching) appendFlags(b []byte, m maildir.Message, marks bool) []byte {
-	flags := m.Flags
-	if marks {
-		flags |= maildir.Seen
+	if marks && !f.s.has(condstore) { // with the MODSEQ that is not known yet markSeen tells
+		m.Flags |= maildir.Seen
 	}
-	return append(appendFlagNames(append(b, '('), flags, m.Keywords(), f.v.folder.Recent(m.UID)), ')')
+	return f.s.appendFlags(b, m)
 }
 
-// markSeen puts on disk what was told: the messages sent are \Seen.
+// markSeen puts on disk what was told, or has to be told yet: the messages sent
+// are \Seen.
 func (f *fetching) markSeen() error {
 	if len(f.marked) == 0 {
 		return nil
 	}
 	c := maildir.Change{Add: maildir.Seen}
 	_, err := f.v.folder.Store(f.marked, c)
-	if err == nil {
+	switch {
+	case err != nil:
+	case f.s.has(condstore):
+		f.s.tell(false, nil)
+	default:
 		f.s.tell(false, newOwn(f.marked, c))
 	}
 	return err

@@ -93,7 +93,7 @@ func (p *parser) fetchAtt() fetchItem {
 		p.fail("no such item")
 	}
 	switch name {
-	case "FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE":
+	case "FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ":
 		return fetchItem{what: name}
 	case "RFC822": // RFC 3501 §6.4.5: as BODY[]
 		return fetchItem{what: name, section: true}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pennypost/maildir"
 	"pennypost/proto/imap"
@@ -49,20 +50,25 @@ func play(t testing.TB, dir string, says []byte) []byte {
 
 var announces = regexp.MustCompile(`\{(\d+)\}$`)
 
-// check reads answers as RFC 9051 §9 has them: lines of printable ASCII, and
+// check reads answers as RFC 9051 §9 has them: lines of printable UTF-8, and
 // literals of just so many octets.
 func check(t testing.TB, heard []byte) {
 	t.Helper()
+	eight := false // UTF-8 was wanted
 	for len(heard) > 0 {
 		line, rest, ok := bytes.Cut(heard, []byte("\r\n"))
 		if !ok {
 			t.Fatalf("a line without end: %.200q", heard)
 		}
 		for _, c := range line {
-			if c >= 0x7f || c < ' ' && c != '\t' {
+			if c == 0x7f || c < ' ' && c != '\t' {
 				t.Fatalf("octet %#x in %.200q", c, line)
 			}
 		}
+		if !utf8.Valid(line) || !eight && bytes.ContainsFunc(line, func(r rune) bool { return r >= 0x80 }) {
+			t.Fatalf("not ASCII: %.200q", line)
+		}
+		eight = eight || bytes.HasPrefix(line, []byte("* ENABLED "))
 		heard = rest
 		if m := announces.FindSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(string(m[1]))

@@ -3,14 +3,12 @@ package imap
 import (
 	"slices"
 	"strings"
-
-	"pennypost/maildir"
 )
 
 // A name is what LIST can say about one mailbox name.
 type name struct {
 	text       string // UTF-8
-	wire       string // modified UTF-7, for patterns
+	wire       string // as on the wire, for patterns
 	exists     bool   // it is a mailbox; else only a level, or subscribed
 	noSelect   bool
 	level      bool // something that exists lies below
@@ -190,7 +188,7 @@ func (s *Session) tellName(n *name, l listing, below bool) {
 	} else if below {
 		info = ` ("CHILDINFO" ("SPECIAL-USE"))`
 	}
-	s.untagged(`LIST (%s) "%s" %s%s`, strings.Join(attrs, " "), separator, mailboxName(n.text), info)
+	s.untagged(`LIST (%s) "%s" %s%s`, strings.Join(attrs, " "), separator, s.mailboxName(n.text), info)
 }
 
 // lsub = "LSUB" SP mailbox SP list-mailbox   (RFC 3501 §6.3.9)
@@ -222,7 +220,7 @@ func (s *Session) lsub(p *parser) reply {
 		}
 		// "%" matches foo when foo.bar is subscribed, and foo is not.
 		for up := range parents(n.text) {
-			if _, there := told[up]; !there && pattern.matches(newName(up)) {
+			if _, there := told[up]; !there && pattern.matches(s.newName(up)) {
 				told[up] = false
 			}
 		}
@@ -232,12 +230,12 @@ func (s *Session) lsub(p *parser) reply {
 		if !told[t] {
 			attrs = `\Noselect`
 		}
-		s.untagged(`LSUB (%s) "%s" %s`, attrs, separator, mailboxName(t))
+		s.untagged(`LSUB (%s) "%s" %s`, attrs, separator, s.mailboxName(t))
 	}
 	return ok("done")
 }
 
-func newName(text string) *name { return &name{text: text, wire: maildir.EncodeUTF7(text)} }
+func (s *Session) newName(text string) *name { return &name{text: text, wire: s.wireName(text)} }
 
 // parents yields the names above text, the nearest first.
 func parents(text string) func(yield func(string) bool) {
@@ -283,7 +281,7 @@ func (s *Session) names(subs bool) ([]*name, error) {
 	get := func(text string) *name {
 		n := all[text]
 		if n == nil {
-			n = newName(text)
+			n = s.newName(text)
 			all[text] = n
 		}
 		return n

@@ -11,7 +11,8 @@ import (
 	"pennypost/maildir"
 )
 
-// select = "SELECT" SP mailbox   (RFC 9051 §6.3.2)
+// select = "SELECT" SP mailbox [SP select-params]   (RFC 9051 §6.3.2, RFC 4466
+// §2.1)
 func (s *Session) selectBox(p *parser) reply { return s.open(p, false) }
 
 // examine = "EXAMINE" SP mailbox   (RFC 9051 §6.3.3)
@@ -21,9 +22,19 @@ func (s *Session) examine(p *parser) reply { return s.open(p, true) }
 func (s *Session) open(p *parser, readOnly bool) reply {
 	p.sp()
 	name := p.mailbox()
+	var wanted feature
+	if p.take(" ") {
+		p.modifiers(func(name string) {
+			if name != "CONDSTORE" {
+				p.fail("no such parameter")
+			}
+			wanted |= condstore
+		})
+	}
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
+	s.enabled |= wanted
 	s.shut()
 	folder, err := s.user.Store.OpenFolder(name)
 	if err != nil {
@@ -45,8 +56,7 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	v.fill(s.ctx)
 
 	s.tellFlags()
-	s.untagged("%d EXISTS", v.len())
-	s.untagged("%d RECENT", v.recent())
+	s.tellCount()
 	for n, m := range v.all() {
 		if m.Flags&maildir.Seen == 0 {
 			s.untagged("OK [UNSEEN %d] first unseen", n)
@@ -55,6 +65,7 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	}
 	s.untagged("OK [UIDVALIDITY %d] UIDs valid", now.UIDValidity)
 	s.untagged("OK [UIDNEXT %d] predicted next UID", now.UIDNext)
+	s.untagged("OK [HIGHESTMODSEQ %d] every change so far", max(now.HighestModSeq, 1)) // RFC 7162 §3.1.2.1
 	if readOnly {
 		return reply{"OK", "READ-ONLY", "selected"}
 	}
@@ -307,7 +318,7 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		msgs = state.All()
 		total, recent = state.Len(), folder.RecentCount(state)
 	}
-	b := []byte("* STATUS " + mailboxName(name) + " (")
+	b := []byte("* STATUS " + s.mailboxName(name) + " (")
 	for i, item := range items {
 		if i > 0 {
 			b = append(b, ' ')

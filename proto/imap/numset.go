@@ -13,20 +13,27 @@ type span struct{ lo, hi uint32 }
 // valid UID: RFC 9051 §2.3.1.1 leaves 2^32-1 out of use here as Dovecot does.
 const star = ^uint32(0)
 
+// dollar stands for "$", the messages that the last search has saved, until
+// view.resolve puts them in its place (RFC 5182 §2.1).
+var dollar = span{}
+
 // A numSet is the rule sequence-set: message numbers or UIDs.
 type numSet []span
 
 // maxSpans bounds one set; the length of the line bounds it as well.
 const maxSpans = 20000
 
-// numSet = (seq-number / seq-range) *("," sequence-set)
+// numSet = (seq-number / seq-range / "$") *("," sequence-set)   (RFC 9051 §9).
 func (p *parser) numSet() numSet {
 	var set numSet
 	for p.err == nil {
-		s := span{lo: p.seqNumber()}
-		s.hi = s.lo
-		if p.take(":") {
-			s.hi = p.seqNumber()
+		s := dollar
+		if !p.take("$") {
+			s.lo = p.seqNumber()
+			s.hi = s.lo
+			if p.take(":") {
+				s.hi = p.seqNumber()
+			}
 		}
 		if len(set) == maxSpans {
 			p.fail("sequence set too long")

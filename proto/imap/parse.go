@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"pennypost/maildir"
 )
@@ -17,14 +18,17 @@ import (
 // A literal is read when the grammar comes to it, so a synchronizing one is
 // never asked for by a command that is wrong already (RFC 9051 §4.3).
 type parser struct {
-	line   string // the current line, whole
-	rest   string // what is left of it
-	err    error  // the first mistake
-	fatal  error  // the connection is lost: nothing more can be said
-	depth  int    // of parentheses
-	byUID  bool   // the command came behind UID (RFC 9051 §6.4.9)
-	name   string // of the command, in capitals
-	tagged string // its tag
+	line    string // the current line, whole
+	rest    string // what is left of it
+	err     error  // the first mistake
+	fatal   error  // the connection is lost: nothing more can be said
+	depth   int    // of parentheses
+	byUID   bool   // the command came behind UID (RFC 9051 §6.4.9)
+	name    string // of the command, in capitals
+	tagged  string // its tag
+	uidOnly bool   // there are no message numbers (RFC 9586)
+	utf8    bool   // names are UTF-8 as they stand (RFC 9051 §5.1, RFC 6855 §3)
+	holds   bool   // it has message numbers, which may not change while it runs
 
 	// more reads the announced literal and the line behind it. Nil refuses
 	// every literal.
@@ -309,11 +313,31 @@ func (p *parser) list(item func()) {
 	}
 }
 
+// maxModifiers bounds the modifiers of one command.
+const maxModifiers = 20
+
+// modifiers = "(" name [SP value] *(SP name [SP value]) ")" are those of SELECT,
+// FETCH and STORE (RFC 4466 §6). one takes the name, in capitals, and reads the
+// value that belongs to it.
+func (p *parser) modifiers(one func(name string)) {
+	n := 0
+	p.list(func() {
+		if n++; n > maxModifiers {
+			p.fail("too many modifiers")
+			return
+		}
+		one(p.keyword())
+	})
+	if p.err == nil && n == 0 {
+		p.fail("modifier missing")
+	}
+}
+
 // maxName bounds a mailbox name in octets; longer ones cannot be a file name.
 const maxName = 1000
 
 // mailbox = "INBOX" / astring. The name is returned in UTF-8, decoded from
-// modified UTF-7 (RFC 3501 §5.1.3).
+// modified UTF-7 (RFC 3501 §5.1.3) unless the client writes UTF-8.
 func (p *parser) mailbox() string {
 	s := p.astring()
 	if p.err != nil {
@@ -330,6 +354,13 @@ func (p *parser) name8(s string) string {
 		p.fail("mailbox name too long")
 		return ""
 	}
+	if p.utf8 {
+		if !utf8.ValidString(s) {
+			p.fail("mailbox name is not UTF-8")
+			return ""
+		}
+		return belowInbox(s)
+	}
 	name, ok := maildir.DecodeUTF7(s)
 	if !ok {
 		p.fail("mailbox name is not modified UTF-7")
@@ -338,7 +369,7 @@ func (p *parser) name8(s string) string {
 	return belowInbox(name)
 }
 
-// listMailbox = 1*list-char / string; it stays in modified UTF-7.
+// listMailbox = 1*list-char / string; it stays as it is on the wire.
 func (p *parser) listMailbox() string {
 	if p.startsString() {
 		return p.str()

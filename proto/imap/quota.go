@@ -44,10 +44,10 @@ func (s *Session) getQuotaRoot(p *parser) reply {
 	case err != nil:
 		return s.failed(err)
 	case u.Limits == (maildir.Limits{}):
-		s.untagged("QUOTAROOT %s", mailboxName(name))
+		s.untagged("QUOTAROOT %s", s.mailboxName(name))
 		return ok("there are no limits")
 	}
-	s.untagged("QUOTAROOT %s %s", mailboxName(name), astring(quotaRoot))
+	s.untagged("QUOTAROOT %s %s", s.mailboxName(name), astring(quotaRoot))
 	s.tellQuota(u)
 	return ok("done")
 }

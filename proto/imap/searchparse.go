@@ -42,8 +42,15 @@ func (g *program) searchKey(p *parser) key {
 		return nil
 	case p.rest[0] == '(':
 		return g.group(p)
-	case p.rest[0] == '*' || isDigit(p.rest[0]):
-		return seqs(p.numSet())
+	case p.rest[0] == '*' || p.rest[0] == '$' || isDigit(p.rest[0]):
+		set := p.numSet()
+		if len(set) == 1 && set[0] == dollar {
+			return uids(set) // the same messages, whatever their numbers are by now
+		}
+		if p.holds = true; p.uidOnly {
+			p.fail("%w", errUIDRequired)
+		}
+		return seqs(set)
 	}
 	name := p.keyword()
 	if p.err != nil {

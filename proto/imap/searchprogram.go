@@ -113,9 +113,9 @@ func (a *asking) bind(k key) key {
 	case not:
 		return not{a.bind(k.key)}
 	case seqs:
-		return seqs(numSet(k).in(uint32(a.v.len())))
+		return seqs(a.v.resolve(numSet(k), false).in(uint32(a.v.len())))
 	case uids:
-		return uids(numSet(k).in(a.v.lastUID()))
+		return uids(a.v.resolve(numSet(k), true).in(a.v.lastUID()))
 	}
 	return k
 }

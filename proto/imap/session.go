@@ -49,6 +49,10 @@ type command struct {
 	// holds says that message numbers may not change while it runs: no
 	// EXPUNGE is sent (RFC 9051 §7.5.1).
 	holds bool
+
+	// numbers says that it takes or tells message numbers, which are of no use
+	// to those who want UIDs only (RFC 9586 §3.2).
+	numbers bool
 }
 
 // commands is the protocol: RFC 9051 §6, RFC 3501 §6, and the extensions.
@@ -81,21 +85,21 @@ var commands = map[string]command{
 	"GETQUOTAROOT": {in: mailboxes, do: (*Session).getQuotaRoot}, // RFC 9208 §4.1.2
 	"SETQUOTA":     {in: mailboxes, do: (*Session).setQuota},     // RFC 9208 §4.1.3
 
-	"CHECK":       {in: selected, do: (*Session).noop},                   // RFC 3501 §6.4.1
-	"CLOSE":       {in: selected, do: (*Session).closeBox},               // §6.4.1
-	"UNSELECT":    {in: selected, do: (*Session).unselect},               // §6.4.2
-	"EXPUNGE":     {in: selected, do: (*Session).expunge},                // §6.4.3
-	"SEARCH":      {in: selected, do: (*Session).search, holds: true},    // §6.4.4
-	"FETCH":       {in: selected, do: (*Session).fetch, holds: true},     // §6.4.5
-	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true}, // §6.4.6
-	"COPY":        {in: selected, do: (*Session).copy},                   // §6.4.7
-	"MOVE":        {in: selected, do: (*Session).move},                   // §6.4.8
-	"UID EXPUNGE": {in: selected, do: (*Session).expunge},                // §6.4.9
-	"UID SEARCH":  {in: selected, do: (*Session).search},                 // §6.4.9
-	"UID FETCH":   {in: selected, do: (*Session).fetch},                  // §6.4.9
-	"UID STORE":   {in: selected, do: (*Session).storeFlag},              // §6.4.9
-	"UID COPY":    {in: selected, do: (*Session).copy},                   // §6.4.9
-	"UID MOVE":    {in: selected, do: (*Session).move},                   // §6.4.9
+	"CHECK":       {in: selected, do: (*Session).noop},                                  // RFC 3501 §6.4.1
+	"CLOSE":       {in: selected, do: (*Session).closeBox},                              // §6.4.1
+	"UNSELECT":    {in: selected, do: (*Session).unselect},                              // §6.4.2
+	"EXPUNGE":     {in: selected, do: (*Session).expunge},                               // §6.4.3
+	"SEARCH":      {in: selected, do: (*Session).search, holds: true, numbers: true},    // §6.4.4
+	"FETCH":       {in: selected, do: (*Session).fetch, holds: true, numbers: true},     // §6.4.5
+	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true, numbers: true}, // §6.4.6
+	"COPY":        {in: selected, do: (*Session).copy, numbers: true},                   // §6.4.7
+	"MOVE":        {in: selected, do: (*Session).move, numbers: true},                   // §6.4.8
+	"UID EXPUNGE": {in: selected, do: (*Session).expunge},                               // §6.4.9
+	"UID SEARCH":  {in: selected, do: (*Session).search},                                // §6.4.9
+	"UID FETCH":   {in: selected, do: (*Session).fetch},                                 // §6.4.9
+	"UID STORE":   {in: selected, do: (*Session).storeFlag},                             // §6.4.9
+	"UID COPY":    {in: selected, do: (*Session).copy},                                  // §6.4.9
+	"UID MOVE":    {in: selected, do: (*Session).move},                                  // §6.4.9
 }
 
 // ErrRefused is what Login returns for a wrong name or password; every other
@@ -132,6 +136,7 @@ type Session struct {
 
 	ctx     context.Context
 	state   state
+	enabled feature
 	user    *User
 	view    *view
 	began   time.Time
@@ -169,7 +174,14 @@ type reply struct {
 
 func ok(text string) reply       { return reply{"OK", "", text} }
 func no(code, text string) reply { return reply{"NO", code, text} }
-func bad(err error) reply        { return reply{"BAD", "", printable(err.Error())} }
+
+func bad(err error) reply {
+	r := reply{"BAD", "", printable(err.Error())}
+	if errors.Is(err, errUIDRequired) {
+		r.code = "UIDREQUIRED"
+	}
+	return r
+}
 
 func (s *Session) untagged(format string, args ...any) { s.Conn.Printf("* "+format, args...) }
 
@@ -306,7 +318,7 @@ func (s *Session) turn() error {
 	if s.state != notAuthenticated {
 		s.budget = budgetAfter
 	}
-	p := &parser{rest: line}
+	p := &parser{rest: line, utf8: s.has(rev2 | utf8Accept), uidOnly: s.has(uidOnly)}
 	p.more = func(l announced) (string, string, error) { return s.literal(p, l) }
 	p.line = line
 
@@ -380,9 +392,12 @@ func (s *Session) answer(p *parser) (r reply, holds bool) {
 		return bad(errors.New("select a mailbox first")), true
 	case c.in&s.state == 0:
 		return bad(errors.New("already logged in")), true
+	case c.numbers && s.has(uidOnly):
+		return bad(errUIDRequired), true
 	}
 	s.Log.Debug("command", "user", s.name(), "name", p.name)
-	return c.do(s, p), c.holds
+	r = c.do(s, p)
+	return r, c.holds || p.holds
 }
 
 // lost says why the conversation ends, if the client can still hear it.

@@ -117,13 +117,8 @@ func (s *Session) tellOne(uid uint32, byUID bool) {
 	if !ok {
 		return
 	}
-	m, gone := v.at(n)
-	switch {
-	case gone:
-	case byUID:
-		s.untagged("%d FETCH (UID %d FLAGS (%s))", n, uid, v.flags(m))
-	default:
-		s.untagged("%d FETCH (FLAGS (%s))", n, v.flags(m))
+	if m, gone := v.at(n); !gone {
+		s.tellMessage(n, m, byUID)
 	}
 }
 

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
 	"iter"
 	"slices"
-	"strings"
 
 	"pennypost/maildir"
 )
@@ -25,6 +23,7 @@ type view struct {
 	late     []uint32       // UIDs of those among them that came too late for a number, rising
 	gone     []missing      // messages with a number that are no longer in state, rising
 	keywords int            // of state.Keywords, told in FLAGS
+	saved    numSet         // UIDs that "$" stands for (RFC 5182 §2.1)
 
 	filling chan struct{} // closed when the cache is filled; nil: nobody does that
 	stop    context.CancelFunc
@@ -107,6 +106,9 @@ var errNumber = errors.New("no such message number")
 // mistake (RFC 9051 §9, seq-number).
 func (v *view) choose(set numSet, byUID bool) (numSet, error) {
 	n := uint32(v.len())
+	if set = v.resolve(set, byUID); len(set) == 0 {
+		return nil, nil // "$" stands for nothing
+	}
 	if !byUID {
 		set = set.in(n)
 		if len(set) == 0 || set[0].lo == 0 || set[len(set)-1].hi > n {
@@ -114,7 +116,12 @@ func (v *view) choose(set numSet, byUID bool) (numSet, error) {
 		}
 		return set, nil
 	}
-	set = set.in(v.lastUID())
+	return v.numbers(set.in(v.lastUID())), nil
+}
+
+// numbers are those of the messages with the given UIDs; set is one that in
+// returned, and is overwritten.
+func (v *view) numbers(set numSet) numSet {
 	chosen := set[:0]
 	for _, r := range set {
 		lo, _ := v.number(r.lo)
@@ -126,7 +133,21 @@ func (v *view) choose(set numSet, byUID bool) (numSet, error) {
 			chosen = append(chosen, span{uint32(lo), uint32(hi)})
 		}
 	}
-	return chosen, nil
+	return chosen
+}
+
+// resolve puts the messages that the last search has saved in the place of "$"
+// (RFC 5182 §2.1): their UIDs, or their numbers.
+func (v *view) resolve(set numSet, byUID bool) numSet {
+	if !slices.Contains(set, dollar) {
+		return set
+	}
+	set = slices.DeleteFunc(slices.Clone(set), func(r span) bool { return r == dollar })
+	saved := slices.Clone(v.saved)
+	if !byUID {
+		saved = v.numbers(saved)
+	}
+	return append(set, saved...)
 }
 
 // lastUID is what "*" stands for among UIDs.
@@ -148,51 +169,6 @@ func (v *view) messages(set numSet) []maildir.Message {
 		}
 	}
 	return out
-}
-
-// news tells what has changed on disk (RFC 9051 §5.2, §7.5): removed messages
-// if expunge says that message numbers may change now, new messages, flags.
-func (s *Session) news(expunge bool) { s.tell(expunge, nil) }
-
-// tell is news; quiet, unless nil, knows the flags that the client gave with a
-// command of its own (RFC 9051 §6.4.6).
-func (s *Session) tell(expunge bool, quiet *own) {
-	v := s.view
-	now, err := v.look()
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, maildir.ErrGone):
-		s.bye("", "the mailbox is gone")
-		return
-	case err != nil:
-		s.Log.Error("look into mailbox", "user", s.name(), "folder", v.name, "err", err)
-		return // the client keeps its picture; there is another time
-	case now.UIDValidity != v.state.UIDValidity:
-		s.bye("", "the mailbox has become another one")
-		return
-	}
-	if now == v.state && (len(v.gone) == 0 || !expunge) {
-		return
-	}
-	changed := v.merge(now)
-	s.tellKeywords()
-	if expunge {
-		s.tellExpunged()
-	}
-	if n := v.arrived(); n > 0 {
-		s.untagged("%d EXISTS", v.len())
-		s.untagged("%d RECENT", v.recent())
-		v.fill(s.ctx)
-		s.tellOverQuota()
-	}
-	for _, uid := range changed {
-		n, known := v.number(uid)
-		if !known {
-			continue
-		}
-		if m, _ := v.at(n); !quiet.made(m) {
-			s.untagged("%d FETCH (UID %d FLAGS (%s))", n, uid, v.flags(m))
-		}
-	}
 }
 
 // merge brings the messages the client knows up to now: v.gone are those that
@@ -240,100 +216,4 @@ func (v *view) arrived() int {
 		v.top = v.state.At(v.known - 1).UID
 	}
 	return n
-}
-
-// tellExpunged says which messages are gone, from the first to the last, each
-// number as it is after those before it (RFC 9051 §7.5.1).
-func (s *Session) tellExpunged() {
-	for k, m := range s.view.gone {
-		s.untagged("%d EXPUNGE", m.number-k)
-	}
-	s.view.gone = nil
-}
-
-// tellKeywords says which flags are in use, when there are new ones (RFC 9051
-// §7.3.5).
-func (s *Session) tellKeywords() {
-	v := s.view
-	if len(v.state.Keywords) == v.keywords {
-		return
-	}
-	v.keywords = len(v.state.Keywords)
-	s.tellFlags()
-}
-
-func (s *Session) tellFlags() {
-	v := s.view
-	all := append([]string{`\Answered \Flagged \Deleted \Seen \Draft`}, v.state.Keywords...)
-	s.untagged("FLAGS (%s)", strings.Join(all, " "))
-	// A ] would end the code for many a client. Such a keyword stays all the same.
-	all = slices.DeleteFunc(all, func(k string) bool { return strings.Contains(k, "]") })
-	permanent := strings.Join(all, " ")
-	switch {
-	case v.readOnly:
-		s.untagged("OK [PERMANENTFLAGS ()] read-only")
-	case len(v.state.Keywords) < maildir.MaxKeywords:
-		s.untagged(`OK [PERMANENTFLAGS (%s \*)] flags stay`, permanent)
-	default:
-		s.untagged("OK [PERMANENTFLAGS (%s)] flags stay", permanent)
-	}
-}
-
-// flagNames pairs the letters of a file name with IMAP's names (RFC 9051
-// §2.3.2), in the order of RFC 3501 §9.
-var flagNames = []struct {
-	flag maildir.Flags
-	name string
-}{
-	{maildir.Replied, `\Answered`},
-	{maildir.Flagged, `\Flagged`},
-	{maildir.Trashed, `\Deleted`},
-	{maildir.Seen, `\Seen`},
-	{maildir.Draft, `\Draft`},
-}
-
-// flags are those of m, as FETCH gives them.
-func (v *view) flags(m maildir.Message) string {
-	return flagString(m.Flags, m.Keywords(), v.folder.Recent(m.UID))
-}
-
-func flagString(flags maildir.Flags, keywords []string, recent bool) string {
-	return string(appendFlagNames(nil, flags, keywords, recent))
-}
-
-func appendFlagNames(b []byte, flags maildir.Flags, keywords []string, recent bool) []byte {
-	at := len(b)
-	for _, f := range flagNames {
-		if flags&f.flag != 0 {
-			b = append(append(b, f.name...), ' ')
-		}
-	}
-	if recent {
-		b = append(b, `\Recent `...)
-	}
-	for _, k := range keywords {
-		b = append(append(b, k...), ' ')
-	}
-	if len(b) > at {
-		b = b[:len(b)-1] // the blank
-	}
-	return b
-}
-
-// letters sorts the flags of a command into those of the file name and
-// keywords.
-func letters(names []string) (flags maildir.Flags, keywords []string) {
-next:
-	for _, n := range names {
-		for _, f := range flagNames {
-			if strings.EqualFold(n, f.name) {
-				flags |= f.flag
-				continue next
-			}
-		}
-		if !slices.ContainsFunc(keywords, func(k string) bool { return strings.EqualFold(k, n) }) {
-			keywords = append(keywords, n)
-		}
-	}
-	return flags, keywords
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"pennypost/maildir"
 )
@@ -73,8 +74,28 @@ func astring(s string) string {
 	return s
 }
 
-// mailboxName is a mailbox name as it goes over the wire.
-func mailboxName(name string) string { return astring(maildir.EncodeUTF7(name)) }
+// mailboxName is a mailbox name as it goes over the wire, an astring.
+func (s *Session) mailboxName(name string) string {
+	if !s.has(rev2 | utf8Accept) {
+		return astring(maildir.EncodeUTF7(name))
+	}
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) && len(name) <= maxQuoted && !strings.ContainsFunc(name, unicode.IsControl) {
+		return `"` + quoting.Replace(name) + `"`
+	}
+	return astring(name)
+}
+
+var quoting = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
+
+// wireName is a mailbox name as a client matches patterns with it (RFC 9051
+// §6.3.9).
+func (s *Session) wireName(name string) string {
+	if s.has(rev2 | utf8Accept) {
+		return name
+	}
+	return maildir.EncodeUTF7(name)
+}
 
 // appendDateTime appends t as INTERNALDATE has it (RFC 9051 §9, date-time).
 func appendDateTime(b []byte, t time.Time) []byte {

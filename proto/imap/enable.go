@@ -1,0 +1,59 @@
+package imap
+
+import (
+	"errors"
+	"strings"
+)
+
+// A feature is an extension that changes what the server says, and so waits
+// until the client wants it (RFC 5161).
+type feature uint16
+
+const (
+	condstore  feature = 1 << iota // MODSEQ in every FETCH of flags (RFC 7162 §3.1)
+	qresync                        // VANISHED for EXPUNGE (RFC 7162 §3.2)
+	utf8Accept                     // strings in UTF-8 (RFC 6855)
+	rev2                           // IMAP4rev2 (RFC 9051)
+	uidOnly                        // no message numbers (RFC 9586)
+)
+
+// features are what ENABLE knows.
+var features = map[string]feature{
+	"CONDSTORE":   condstore,
+	"QRESYNC":     qresync | condstore, // RFC 7162 §3.2.3
+	"UTF8=ACCEPT": utf8Accept,
+	"IMAP4REV2":   rev2,
+	"UIDONLY":     uidOnly,
+}
+
+// has tells whether one of the features in f is enabled.
+func (s *Session) has(f feature) bool { return s.enabled&f != 0 }
+
+// enable = "ENABLE" 1*(SP capability)   (RFC 9051 §6.3.1). What is not known is
+// passed over.
+func (s *Session) enable(p *parser) reply {
+	var wanted feature
+	var names []string
+	for {
+		p.sp()
+		name := p.atom()
+		if f, known := features[strings.ToUpper(name)]; known {
+			if wanted&f != f {
+				names = append(names, strings.ToUpper(name))
+			}
+			wanted |= f
+		}
+		if p.err != nil || p.rest == "" {
+			break
+		}
+	}
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	s.enabled |= wanted
+	s.untagged("%s", strings.Join(append([]string{"ENABLED"}, names...), " "))
+	return ok("done")
+}
+
+// errUIDRequired refuses message numbers when there are none (RFC 9586 §3.1).
+var errUIDRequired = errors.New("only UIDs, as you wanted")
