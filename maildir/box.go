@@ -21,6 +21,7 @@ type box struct {
 
 	// The UID list: its head, the messages on it, and how far it was read.
 	head      listHead
+	named     listHead // as ID has read it
 	rows      table
 	unseen    int            // rows whose files were not looked for yet: mark 0
 	absent    map[string]row // lines without a file that may still turn up, by base name

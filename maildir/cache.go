@@ -190,6 +190,13 @@ func (e *Entries) All(msgs []Message) iter.Seq2[int, Known] {
 	}
 }
 
+// Wish notes that a level is asked for in this folder by clients who do not wait for it.
+func (e *Entries) Wish(l Level) {
+	if e.file != nil {
+		e.file.want(l)
+	}
+}
+
 // One gives what is known of one message.
 func (e *Entries) One(m Message) (k Known) {
 	for _, k = range e.All([]Message{m}) {

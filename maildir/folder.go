@@ -482,27 +482,3 @@ func (f *Folder) Date(m Message) (time.Time, error) {
 	}
 	return time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec)), nil
 }
-
-// SavedDate gives the time the message came into this folder: when it got its UID here (RFC 8514), or as far
-// as the file's inode tells.
-func (f *Folder) SavedDate(m Message) (time.Time, error) {
-	b, err := f.enter()
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer b.leave()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r, err := b.current(m)
-	if err == nil && r.saved > 0 {
-		return time.Unix(int64(r.saved), 0), nil
-	}
-	var st unix.Stat_t
-	if err == nil {
-		err = b.with(m, func(_ row, path string) error { return statat(b.dir.fd, path, &st) })
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	return time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec)), nil
-}

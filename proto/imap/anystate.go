@@ -39,6 +39,9 @@ func (s *Session) capabilities() string {
 		"STATUS=SIZE", // RFC 8438
 		"ESEARCH",     // RFC 4731
 		"WITHIN",      // RFC 5032
+		"OBJECTID",    // RFC 8474
+		"SAVEDATE",    // RFC 8514
+		"PREVIEW",     // RFC 8970
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
 	return strings.Join(caps, " ")

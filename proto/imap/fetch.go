@@ -57,6 +57,7 @@ type fetching struct {
 	whole  bool          // … of more than the header
 	seen   bool          // sets \Seen
 	flags  bool          // FLAGS are asked for
+	lazy   bool          // a PREVIEW is, if it is known
 
 	entries *maildir.Entries
 	known   maildir.Known // of the message at hand
@@ -88,9 +89,11 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 			}
 		case it.what == "INTERNALDATE", it.what == "RFC822.SIZE":
 			f.level = max(f.level, maildir.Sizes)
-		case it.what == "ENVELOPE":
+		case it.what == "ENVELOPE", it.what == "THREADID":
 			f.level = max(f.level, maildir.Header)
-		case it.what == "BODY", it.what == "BODYSTRUCTURE":
+		case it.lazy:
+			f.level, f.lazy = max(f.level, maildir.Header), true
+		case it.what == "BODY", it.what == "BODYSTRUCTURE", it.what == "PREVIEW":
 			f.level = max(f.level, maildir.Whole)
 		case it.what == "UID":
 			hasUID = true
@@ -138,6 +141,9 @@ func (f *fetching) run(p *parser, chosen numSet) {
 	}
 	f.entries = f.v.folder.Entries(f.level, entries)
 	defer f.entries.Close()
+	if f.lazy { // in the background it will be made
+		f.entries.Wish(maildir.Whole)
+	}
 	numbers, msgs := make([]int, 0, together), make([]maildir.Message, 0, together)
 	some := func() bool {
 		for i, known := range f.entries.All(msgs) {
@@ -331,6 +337,16 @@ func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, 
 		b = append(b, f.known.Texts[maildir.TextStructure]...)
 	case it.what == "BODY":
 		b = appendBody(b, f.known.Texts[maildir.TextStructure])
+	case it.what == "PREVIEW":
+		text := f.known.Texts[maildir.TextPreview]
+		b = appendNString(b, string(text), text != nil || !it.lazy)
+	case it.what == "EMAILID":
+		b = appendObjectID(b, f.v.folder.EmailID(m))
+	case it.what == "THREADID":
+		b = appendObjectID(b, threadID(f.v.folder, m, f.known.Texts[maildir.TextThread]))
+	case it.what == "SAVEDATE":
+		t, e := f.v.folder.SavedDate(m)
+		b, err = appendDateTime(b, t), e
 	}
 	return b, nil, err
 }

@@ -13,6 +13,7 @@ type fetchItem struct {
 	text    string          // "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME
 	fields  map[string]bool // in lower case
 	peek    bool            // does not set \Seen
+	lazy    bool            // only if it is known
 	partial bool
 	offset  int64 // octets as sent
 	most    int64
@@ -93,8 +94,12 @@ func (p *parser) fetchAtt() fetchItem {
 		p.fail("no such item")
 	}
 	switch name {
-	case "FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ":
+	case "FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ",
+		"EMAILID", "THREADID", // RFC 8474 §5.3
+		"SAVEDATE": // RFC 8514 §4.2
 		return fetchItem{what: name}
+	case "PREVIEW":
+		return fetchItem{what: name, lazy: p.lazy()}
 	case "RFC822": // RFC 3501 §6.4.5: as BODY[]
 		return fetchItem{what: name, section: true}
 	case "RFC822.HEADER": // as BODY.PEEK[HEADER]
@@ -106,6 +111,25 @@ func (p *parser) fetchAtt() fetchItem {
 		p.fail("no such item")
 	}
 	return fetchItem{}
+}
+
+// lazy = [SP "(" preview-mod *(SP preview-mod) ")"]
+// preview-mod = "LAZY"   (RFC 8970 §6)
+func (p *parser) lazy() bool {
+	if !strings.HasPrefix(p.rest, " (") {
+		return false
+	}
+	p.sp()
+	n := 0
+	p.list(func() {
+		if n++; !p.word("LAZY") || n > maxItems {
+			p.want("LAZY")
+		}
+	})
+	if n == 0 && p.err == nil {
+		p.want("LAZY")
+	}
+	return true
 }
 
 // bodySection = section ["<" number "." nz-number ">"]

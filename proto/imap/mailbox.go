@@ -66,6 +66,12 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	s.untagged("OK [UIDVALIDITY %d] UIDs valid", now.UIDValidity)
 	s.untagged("OK [UIDNEXT %d] predicted next UID", now.UIDNext)
 	s.untagged("OK [HIGHESTMODSEQ %d] every change so far", max(now.HighestModSeq, 1)) // RFC 7162 §3.1.2.1
+	id, err := folder.ID()
+	if err != nil {
+		s.shut()
+		return s.failed(err)
+	}
+	s.untagged("OK [%s] identity", mailboxID(id))
 	if readOnly {
 		return reply{"OK", "READ-ONLY", "selected"}
 	}
@@ -116,7 +122,16 @@ func (s *Session) create(p *parser) reply {
 	if err := s.user.Store.CreateFolder(name, uses...); err != nil {
 		return s.failed(err)
 	}
-	return ok("created")
+	folder, err := s.user.Store.OpenFolder(name)
+	if err != nil {
+		return s.failed(err)
+	}
+	defer folder.Close()
+	id, err := folder.ID()
+	if err != nil {
+		return s.failed(err)
+	}
+	return reply{"OK", mailboxID(id), "created"} // RFC 8474 §4.1
 }
 
 // createParam = "USE" SP "(" [use-attr *(SP use-attr)] ")"   (RFC 6154 §6)
@@ -250,10 +265,10 @@ func (s *Session) subscription(p *parser, do func(*maildir.Store, string) error)
 }
 
 // statusItems are the items of STATUS (RFC 9051 §6.3.11, RFC 3501 §6.3.10,
-// RFC 8438, RFC 7889 §4, RFC 9208 §4.1.4).
+// RFC 8438, RFC 7889 §4, RFC 8474 §4.3, RFC 9208 §4.1.4).
 var statusItems = map[string]bool{
 	"MESSAGES": true, "RECENT": true, "UIDNEXT": true, "UIDVALIDITY": true,
-	"UNSEEN": true, "DELETED": true, "DELETED-STORAGE": true, "SIZE": true, "APPENDLIMIT": true,
+	"UNSEEN": true, "DELETED": true, "DELETED-STORAGE": true, "SIZE": true, "APPENDLIMIT": true, "MAILBOXID": true,
 }
 
 func (p *parser) statusAtt() string {
@@ -322,6 +337,14 @@ func (s *Session) counts(name string, items []string) (string, error) {
 	for i, item := range items {
 		if i > 0 {
 			b = append(b, ' ')
+		}
+		if item == "MAILBOXID" {
+			id, err := folder.ID()
+			if err != nil {
+				return "", err
+			}
+			b = append(b, mailboxID(id)...)
+			continue
 		}
 		b = append(append(b, item...), ' ')
 		var n int64

@@ -71,9 +71,17 @@ func (g *program) searchKey(p *parser) key {
 		return recent(false)
 	case "RECENT":
 		return recent(true)
+	case "SAVEDATESUPPORTED": // RFC 8514 §4.3
+		return and{}
 	}
 	p.sp()
 	switch name {
+	case "SAVEDBEFORE", "SAVEDON", "SAVEDSINCE":
+		return saved{strings.TrimPrefix(name, "SAVED"), p.date()}
+	case "EMAILID":
+		return emailIs(p.objectID())
+	case "THREADID":
+		return threadIs(p.objectID())
 	case "KEYWORD", "UNKEYWORD":
 		return keyword{p.run("keyword", isAString), name == "KEYWORD"}
 	case "BCC", "CC", "FROM", "SUBJECT", "TO":
