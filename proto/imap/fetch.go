@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -19,6 +20,11 @@ func (s *Session) fetch(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
+	return s.fetchItems(p, set, items)
+}
+
+// fetchItems answers a FETCH that has been read.
+func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem) reply {
 	v := s.view
 	chosen, err := v.choose(set, p.byUID)
 	if err != nil {
@@ -82,8 +88,8 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 				continue
 			}
 			f.file = true
-			header := it.number == "" && it.text != "" && it.text != "TEXT"
-			if it.number != "" || it.text != "" {
+			header := it.number == "" && it.text != "" && it.text != "TEXT" && !it.binary
+			if it.number != "" || it.text != "" || it.binary {
 				f.tree = true
 				f.whole = f.whole || !header
 			}
@@ -196,8 +202,11 @@ func (f *fetching) answer(p *parser, n int, m maildir.Message) bool {
 // A piece is what answers one item: text, or a stretch of the message.
 type piece struct {
 	text   []byte
-	stream *stretch
+	stream streamer
 }
+
+// A streamer sends a stretch of a message: all of it, or it fails.
+type streamer interface{ writeTo(w io.Writer) error }
 
 // maxHeld is how many octets of one answer are held back until all of it is
 // known to be there. A FETCH may ask for the same BODYSTRUCTURE a thousand times.
@@ -238,7 +247,7 @@ func (f *fetching) message(n int, m maildir.Message) error {
 		if k > 0 {
 			b = append(b, ' ')
 		}
-		var st *stretch
+		var st streamer
 		var err error
 		if b, st, err = f.item(b, src, m, it, marks); err != nil && began {
 			return errors.Join(errTorn, err)
@@ -305,12 +314,12 @@ func (f *fetching) write(p piece) error {
 
 // item appends the answer to one item. What is long is returned as a stretch to
 // be streamed behind it.
-func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, marks bool) (_ []byte, st *stretch, err error) {
+func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, marks bool) (_ []byte, st streamer, err error) {
 	if it.what == "MODSEQ" {
 		return appendModSeq(b, m), nil, nil
 	}
 	b = append(b, it.what...)
-	if it.partial {
+	if it.partial && !it.plain {
 		b = fmt.Appendf(b, "<%d>", it.offset)
 	}
 	b = append(b, ' ')
@@ -378,7 +387,10 @@ func (f *fetching) markSeen() error {
 
 // section appends the answer to one BODY[…]; what is long is returned as a
 // stretch to be streamed behind it.
-func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, *stretch, error) {
+func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, streamer, error) {
+	if it.binary {
+		return appendBinary(b, src, it)
+	}
 	if it.fields != nil {
 		var text []byte
 		ok := true

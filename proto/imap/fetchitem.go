@@ -9,12 +9,15 @@ import (
 type fetchItem struct {
 	what    string          // as it is named in the answer; for a section without the partial
 	section bool            // octets of the message; number and text say which
+	binary  bool            // … without their transfer encoding (RFC 3516)
+	counted bool            // … and only how many
 	number  string          // "1.2", "" for the message itself
 	text    string          // "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT, MIME
 	fields  map[string]bool // in lower case
 	peek    bool            // does not set \Seen
 	lazy    bool            // only if it is known
 	partial bool
+	plain   bool  // the answer does not tell the offset (RFC 1730 §6.4.6)
 	offset  int64 // octets as sent
 	most    int64
 }
@@ -86,12 +89,15 @@ func (p *parser) fetchAtt() fetchItem {
 	name := strings.ToUpper(p.run("item", func(c byte) bool { return c != '[' && isAtom(c) }))
 	if strings.HasPrefix(p.rest, "[") {
 		switch name {
-		case "BODY":
-			return p.bodySection(false)
-		case "BODY.PEEK":
-			return p.bodySection(true)
+		case "BODY", "BODY.PEEK":
+			return p.bodySection(name == "BODY.PEEK")
+		case "BINARY", "BINARY.PEEK", "BINARY.SIZE":
+			return p.binarySection(name)
 		}
 		p.fail("no such item")
+	}
+	if f, ok := p.oldAtt(name); ok {
+		return f
 	}
 	switch name {
 	case "FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ",
@@ -100,12 +106,6 @@ func (p *parser) fetchAtt() fetchItem {
 		return fetchItem{what: name}
 	case "PREVIEW":
 		return fetchItem{what: name, lazy: p.lazy()}
-	case "RFC822": // RFC 3501 §6.4.5: as BODY[]
-		return fetchItem{what: name, section: true}
-	case "RFC822.HEADER": // as BODY.PEEK[HEADER]
-		return fetchItem{what: name, section: true, text: "HEADER", peek: true}
-	case "RFC822.TEXT": // as BODY[TEXT]
-		return fetchItem{what: name, section: true, text: "TEXT"}
 	}
 	if p.err == nil {
 		p.fail("no such item")
@@ -132,21 +132,58 @@ func (p *parser) lazy() bool {
 	return true
 }
 
+// oldAtt is fetch-att as IMAP4rev1 had it (RFC 3501 §6.4.5), and IMAP4 (RFC
+// 1730 §6.4.5).
+func (p *parser) oldAtt(name string) (f fetchItem, ok bool) {
+	switch name {
+	case "RFC822", "RFC822.PEEK": // as BODY[]
+		f = fetchItem{what: "RFC822"}
+	case "RFC822.HEADER": // as BODY.PEEK[HEADER]
+		f = fetchItem{what: name, text: "HEADER", peek: true}
+	case "RFC822.TEXT", "RFC822.TEXT.PEEK": // as BODY[TEXT]
+		f = fetchItem{what: "RFC822.TEXT", text: "TEXT"}
+	case "RFC822.HEADER.LINES", "RFC822.HEADER.LINES.NOT": // as BODY.PEEK[HEADER.FIELDS (…)]
+		f = fetchItem{what: "RFC822.HEADER", text: "HEADER.FIELDS" + strings.TrimPrefix(name, "RFC822.HEADER.LINES"), peek: true}
+		f.fields = set(p.headerList())
+	default:
+		return f, false
+	}
+	f.section = true
+	f.peek = f.peek || strings.HasSuffix(name, ".PEEK")
+	return f, true
+}
+
+// headerList = SP "(" header-fld-name *(SP header-fld-name) ")"
+func (p *parser) headerList() (names []string) {
+	p.sp()
+	p.list(func() {
+		if len(names) == maxFields {
+			p.fail("too many fields")
+			return
+		}
+		names = append(names, p.astring())
+	})
+	if p.err == nil && len(names) == 0 {
+		p.fail("field names missing")
+	}
+	return names
+}
+
+// set is names for named.
+func set(names []string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, name := range names {
+		m[strings.ToLower(name)] = true
+	}
+	return m
+}
+
 // bodySection = section ["<" number "." nz-number ">"]
 // section = "[" [section-spec] "]"
 func (p *parser) bodySection(peek bool) fetchItem {
 	f := fetchItem{section: true, peek: peek}
 	p.take("[")
-	for p.rest != "" && isDigit(p.rest[0]) {
-		if len(f.number) > 1000 {
-			p.fail("part number too long")
-		}
-		f.number += strconv.FormatUint(uint64(p.nzNumber()), 10)
-		if !p.take(".") {
-			break
-		}
-		f.number += "."
-	}
+	f.number = p.sectionPart()
 	f.what = "BODY[" + f.number
 	if strings.HasSuffix(f.number, ".") || f.number == "" && !strings.HasPrefix(p.rest, "]") {
 		f.number = strings.TrimSuffix(f.number, ".")
@@ -155,26 +192,14 @@ func (p *parser) bodySection(peek bool) fetchItem {
 		switch {
 		case f.text == "HEADER", f.text == "TEXT", f.text == "MIME" && f.number != "":
 		case f.text == "HEADER.FIELDS", f.text == "HEADER.FIELDS.NOT":
-			p.sp()
-			var names []string
-			p.list(func() {
-				if len(names) == maxFields {
-					p.fail("too many fields")
-					return
-				}
-				names = append(names, p.astring())
-			})
-			if p.err == nil && len(names) == 0 {
-				p.fail("field names missing")
-			}
+			names := p.headerList()
+			f.fields = set(names)
 			f.what += " ("
-			f.fields = make(map[string]bool, len(names))
 			for i, name := range names {
 				if i > 0 {
 					f.what += " "
 				}
 				f.what += astring(name)
-				f.fields[strings.ToLower(name)] = true
 			}
 			f.what += ")"
 		default:
@@ -184,22 +209,61 @@ func (p *parser) bodySection(peek bool) fetchItem {
 		}
 	}
 	f.what += "]"
+	p.sectionEnd(&f)
+	return f
+}
+
+// binarySection = section-binary [partial]
+// section-binary = "[" [section-part] "]"   (RFC 3516 §7)
+func (p *parser) binarySection(name string) fetchItem {
+	f := fetchItem{section: true, binary: true, counted: name == "BINARY.SIZE"}
+	f.peek = name != "BINARY"
+	p.take("[")
+	f.number = p.sectionPart()
+	if strings.HasSuffix(f.number, ".") {
+		p.want("part number")
+	}
+	f.what = strings.TrimSuffix(name, ".PEEK") + "[" + f.number + "]"
+	if p.sectionEnd(&f); f.counted && f.partial {
+		p.fail("no size of a part of a part")
+	}
+	return f
+}
+
+// sectionPart = nz-number *("." nz-number); it may be missing, and a dot may
+// follow it.
+func (p *parser) sectionPart() (number string) {
+	for p.rest != "" && isDigit(p.rest[0]) {
+		if len(number) > 1000 {
+			p.fail("part number too long")
+		}
+		number += strconv.FormatUint(uint64(p.nzNumber()), 10)
+		if !p.take(".") {
+			break
+		}
+		number += "."
+	}
+	return number
+}
+
+// sectionEnd = "]" ["<" number "." nz-number ">"]
+func (p *parser) sectionEnd(f *fetchItem) {
 	if !p.take("]") {
 		p.want("]")
 	}
-	if p.take("<") {
-		f.partial = true
-		f.offset = p.number64()
-		if !p.take(".") {
-			p.want(".")
-		}
-		f.most = p.number64()
-		if f.most == 0 && p.err == nil {
-			p.fail("a part of no octets")
-		}
-		if !p.take(">") {
-			p.want(">")
-		}
+	if !p.take("<") {
+		return
 	}
-	return f
+	f.partial = true
+	f.offset = p.number64()
+	if !p.take(".") {
+		p.want(".")
+	}
+	f.most = p.number64()
+	if f.most == 0 && p.err == nil {
+		p.fail("a part of no octets")
+	}
+	if !p.take(">") {
+		p.want(">")
+	}
 }

@@ -90,6 +90,7 @@ var commands = map[string]command{
 	"UNSELECT":    {in: selected, do: (*Session).unselect},                              // §6.4.2
 	"EXPUNGE":     {in: selected, do: (*Session).expunge},                               // §6.4.3
 	"SEARCH":      {in: selected, do: (*Session).search, holds: true, numbers: true},    // §6.4.4
+	"PARTIAL":     {in: selected, do: (*Session).partial, holds: true, numbers: true},   // RFC 1730 §6.4.6
 	"FETCH":       {in: selected, do: (*Session).fetch, holds: true, numbers: true},     // §6.4.5
 	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true, numbers: true}, // §6.4.6
 	"COPY":        {in: selected, do: (*Session).copy, numbers: true},                   // §6.4.7
@@ -210,6 +211,8 @@ func (s *Session) failed(err error) reply {
 		return no("OVERQUOTA", "the mailbox is full") // RFC 9208 §4.3.1
 	case errors.Is(err, maildir.ErrTooBig):
 		return no("TOOBIG", "the message is too large")
+	case errors.Is(err, errCTE):
+		return no("UNKNOWN-CTE", "a transfer encoding that is not known here") // RFC 3516 §4.3
 	case errors.Is(err, maildir.ErrGone):
 		return no("EXPUNGEISSUED", "some of the messages are gone")
 	case errors.Is(err, maildir.ErrKeywords):
