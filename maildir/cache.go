@@ -467,3 +467,25 @@ func (f *Folder) openStored(m Message) (*stored, *place, error) {
 	}
 	return file, b.dir.hold(), nil
 }
+
+// Read reads a message into room, and gives the octets it has. ErrTooBig when room is too small; then, and when it is
+// stored compressed, which is ErrTooBig too, Reader has it.
+func (f *Folder) Read(m Message, room []byte) ([]byte, error) {
+	file, dir, err := f.openStored(m)
+	if err != nil {
+		return nil, err
+	}
+	dir.close()
+	defer unix.Close(file.fd)
+	if file.st.Size > int64(len(room)) {
+		return nil, ErrTooBig
+	}
+	n, err := preadAll(file.fd, room[:file.st.Size], 0)
+	if err != nil {
+		return nil, fmt.Errorf("read message %d: %w", m.UID, err)
+	}
+	if s, _ := sizes(m.base); s != file.st.Size && packingOf(room[:min(n, magicSize)]) != nil {
+		return nil, ErrTooBig
+	}
+	return room[:n], nil
+}

@@ -1,88 +1,69 @@
 package imap
 
-import (
-	"slices"
-	"strconv"
-)
+import "strconv"
 
-// search = "SEARCH" [search-return-opts] SP search-program
+// search = "SEARCH" [SP search-return-opts] SP search-program
 // (RFC 9051 §6.4.4, RFC 4731 §3.1)
 func (s *Session) search(p *parser) reply {
-	var options []string
-	extended := false
 	p.sp()
-	if p.word("RETURN") {
-		extended = true
-		p.sp()
-		p.list(func() {
-			o := p.keyword()
-			if !slices.Contains([]string{"MIN", "MAX", "ALL", "COUNT"}, o) && p.err == nil {
-				p.fail("no such return option")
-			}
-			options = append(options[:min(len(options), 10)], o)
-		})
-		p.sp()
-		if len(options) == 0 {
-			options = []string{"ALL"}
-		}
-	}
+	r := s.searchReturn(p)
 	g := s.program(p)
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	if r, yes := g.refused(); yes {
-		return r
+	found, refused := s.ask(g, r)
+	if refused != nil {
+		return *refused
 	}
-	found, err := g.find(s.ctx, s.view)
-	if err != nil {
-		return s.failed(err)
+	switch {
+	case !r.extended:
+		s.tellSearch("SEARCH", p.byUID, found)
+	case r.tells():
+		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
 	}
-	s.tellFound(p, found, extended, options)
 	return ok("done")
 }
 
-// tellFound is SEARCH (RFC 3501 §7.2.5), or ESEARCH (RFC 9051 §7.3.4).
-func (s *Session) tellFound(p *parser, found []int, extended bool, options []string) {
-	number := func(n int) uint32 {
-		if p.byUID {
+// ask asks a program of the selected mailbox, and saves the result if it is to
+// be saved. refused, unless nil, is the answer instead.
+func (s *Session) ask(g *program, r *returns) (found []int, refused *reply) {
+	v := s.view
+	no, yes := g.refused()
+	if !yes {
+		var err error
+		if found, err = g.find(s.ctx, v); err != nil {
+			no, yes = s.failed(err), true
+		}
+	}
+	if r.save {
+		v.saved = v.uidSet(r.chosen(found)) // of a search that has failed, nothing (RFC 5182 §2.1)
+	}
+	if yes {
+		return nil, &no
+	}
+	return found, nil
+}
+
+// tellSearch is the response SEARCH, or SORT (RFC 3501 §7.2.5).
+func (s *Session) tellSearch(name string, byUID bool, found []int) {
+	b := append([]byte("* "), name...)
+	for _, n := range found {
+		if byUID {
 			m, _ := s.view.at(n)
-			return m.UID
+			n = int(m.UID)
 		}
-		return uint32(n)
+		b = append(b, ' ')
+		b = strconv.AppendInt(b, int64(n), 10)
 	}
-	if !extended {
-		b := []byte("* SEARCH")
-		for _, i := range found {
-			b = append(b, ' ')
-			b = strconv.AppendUint(b, uint64(number(i)), 10)
-		}
-		s.Conn.Write(append(b, "\r\n"...))
-		return
-	}
-	b := append([]byte("* ESEARCH (TAG "), appendString(nil, p.tagged)...)
-	b = append(b, ')')
+	s.Conn.Write(append(b, "\r\n"...))
+}
+
+// appendSearch appends the response ESEARCH of the selected mailbox, without its
+// end (RFC 9051 §7.3.4).
+func (s *Session) appendSearch(b []byte, p *parser, r *returns, found []int) []byte {
+	b = append(appendString(append(b, "* ESEARCH (TAG "...), p.tagged), ')')
 	if p.byUID {
 		b = append(b, " UID"...)
 	}
-	for _, o := range []string{"MIN", "MAX", "COUNT", "ALL"} {
-		if !slices.Contains(options, o) || len(found) == 0 && o != "COUNT" {
-			continue
-		}
-		b = append(append(append(b, ' '), o...), ' ')
-		switch o {
-		case "MIN":
-			b = strconv.AppendUint(b, uint64(number(found[0])), 10)
-		case "MAX":
-			b = strconv.AppendUint(b, uint64(number(found[len(found)-1])), 10)
-		case "COUNT":
-			b = strconv.AppendInt(b, int64(len(found)), 10)
-		case "ALL":
-			var set numSet
-			for _, i := range found {
-				set = set.add(number(i))
-			}
-			b = append(b, set.String()...)
-		}
-	}
-	s.Conn.Write(append(b, "\r\n"...))
+	return r.appendFound(b, s.view, found, p.byUID)
 }

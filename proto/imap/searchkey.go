@@ -208,7 +208,7 @@ func (k header) match(c *candidate) (bool, error) {
 		return false, err
 	}
 	for f := range h.All() {
-		if f.Is(k.field) && k.needle.in(mimetree.DecodeWords(f.Text())) {
+		if f.Is(k.field) && k.needle.inField(f, &c.folded) {
 			return true, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -207,12 +208,19 @@ more:
 type batch struct {
 	room [together]candidate
 	buf  []byte // holds a message
+
+	decoded, text, plain, folded []byte // what is made of its parts
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
 func (b *batch) free() {
 	clear(b.room[:])
+	for _, p := range []*[]byte{&b.decoded, &b.text, &b.plain, &b.folded} {
+		if cap(*p) > 4*short {
+			*p = nil
+		}
+	}
 	batches.Put(b)
 }
 
@@ -318,10 +326,10 @@ func (c *candidate) knows(l maildir.Level) error {
 // decide asks the key; a message that has vanished matches nothing.
 func (c *candidate) decide(k key) (err error) {
 	c.yes, err = k.match(c)
-	if c.src != nil {
+	if c.src != nil && c.src.file != nil {
 		c.src.Close()
-		c.src = nil
 	}
+	c.src = nil
 	if err == nil {
 		return nil
 	}
@@ -358,6 +366,17 @@ func (c *candidate) open() error {
 	case !c.reads:
 		c.wants = byFile
 		return errUnknown
+	}
+	if c.buf == nil {
+		c.buf = make([]byte, short)
+	}
+	text, err := c.v.folder.Read(c.m, c.buf)
+	switch {
+	case err == nil:
+		c.src = &source{stored: int64(len(text)), text: text, ReaderAt: bytes.NewReader(text)}
+		return nil
+	case !errors.Is(err, maildir.ErrTooBig):
+		return err
 	}
 	file, err := c.v.folder.Reader(c.m)
 	if err != nil {

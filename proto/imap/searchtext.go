@@ -1,16 +1,19 @@
 package imap
 
 import (
+	"bytes"
 	"errors"
 	"io"
-	"strings"
+	"sync"
+
+	"golang.org/x/text/encoding"
 
 	"pennypost/proto/mimetree"
 )
 
 // text is BODY, which matches no header field, and with headers TEXT. It sees
-// what a reader sees: texts in their charset without their transfer encoding;
-// headers decoded.
+// what a reader sees: texts in their charset without their transfer encoding,
+// HTML without its tags, headers decoded (RFC 9051 §6.4.4).
 type text struct {
 	needle  needle
 	headers bool
@@ -24,31 +27,142 @@ func (k text) match(c *candidate) (bool, error) {
 	if err := c.open(); err != nil {
 		return false, err
 	}
-	if len(k.needle) == 0 {
+	switch {
+	case k.needle.empty():
 		return true, nil
+	case c.src.text != nil:
+		return k.inMemory(c.batch, c.src.text), nil
 	}
+	return k.inFile(c.batch, c.src)
+}
+
+// inMemory looks into a message that is in memory.
+func (k text) inMemory(b *batch, message []byte) bool {
+	return k.inPart(b, message, mimetree.Outline(message))
+}
+
+func (k text) inPart(b *batch, message []byte, p *mimetree.Part) bool {
+	if k.headers && k.needle.inHeader(mimetree.Header(message[p.Header.Start:p.Header.End]), &b.folded) {
+		return true
+	}
+	if isText(p) && k.needle.inBody(b, p.Content, message[p.Body.Start:p.Body.End]) {
+		return true
+	}
+	for _, q := range p.Parts {
+		if k.inPart(b, message, q) {
+			return true
+		}
+	}
+	return p.Message != nil && k.inPart(b, message, p.Message)
+}
+
+// isText says whether the body of a part is text.
+func isText(p *mimetree.Part) bool {
+	return p.Type == "text" || p.Type == "message" && !p.IsMessage()
+}
+
+func isHTML(p *mimetree.Content) bool { return p.Type == "text" && p.Subtype == "html" }
+
+// inHeader looks for the needle in each field of a header, as a reader sees it.
+func (n *needle) inHeader(h mimetree.Header, room *[]byte) bool {
+	plain := isASCII(h) && !bytes.Contains(h, []byte("=?"))
+	if plain && !n.in(h, room) {
+		return false // what is in no field is in none of them
+	}
+	for f := range h.All() {
+		if plain && n.in(bytes.TrimRight(f.Raw, "\r\n"), room) {
+			return true
+		}
+		if !plain && n.in([]byte(string(f.Name)+": "+mimetree.DecodeWords(f.Text())), room) {
+			return true
+		}
+	}
+	return false
+}
+
+// inField looks for the needle in the value of a field.
+func (n *needle) inField(f mimetree.Field, room *[]byte) bool {
+	if isASCII(f.Value) && !bytes.Contains(f.Value, []byte("=?")) {
+		return n.in(bytes.Trim(f.Value, " \t\r\n"), room)
+	}
+	return n.in([]byte(mimetree.DecodeWords(f.Text())), room)
+}
+
+// inBody looks for the needle in the body of a part.
+func (n *needle) inBody(b *batch, c *mimetree.Content, body []byte) bool {
+	if c.Encoding != "" {
+		b.decoded = mimetree.AppendDecoded(b.decoded[:0], body, c.Encoding)
+		body = b.decoded
+	}
+	if charset := c.Charset(); !isASCII(body) || !likeASCII(charset) {
+		b.text = appendUTF8(b.text[:0], body, charset)
+		body = b.text
+	}
+	if isHTML(c) {
+		var h htmlText
+		b.plain = h.appendText(b.plain[:0], body, true)
+		body = b.plain
+	}
+	return n.in(body, &b.folded)
+}
+
+// An appender is written to.
+type appender struct{ b []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.b = append(a.b, p...)
+	return len(p), nil
+}
+
+// appendUTF8 appends text in a charset.
+func appendUTF8(to, text []byte, charset string) []byte {
+	a := &appender{to}
+	w, _ := mimetree.NewTextWriter(a, charset)
+	w.Write(text)
+	w.Close()
+	return a.b
+}
+
+// likeASCII says whether octets below 128 are in a charset what they are in
+// ASCII.
+func likeASCII(charset string) bool {
+	e, ok := mimetree.Charset(charset)
+	if !ok || e == encoding.Nop {
+		return true
+	}
+	if yes, ok := asciiCharsets.Load(e); ok {
+		return yes.(bool)
+	}
+	const probe = "Az 09+AGE-~{VPND~}\x1b$B$\"\x1b(B\x0eAB\x0f"
+	text, err := e.NewDecoder().String(probe)
+	yes := err == nil && text == probe
+	asciiCharsets.Store(e, yes)
+	return yes
+}
+
+// asciiCharsets is what likeASCII knows, by encoding: of those there are a few.
+var asciiCharsets sync.Map
+
+// inFile looks into a message that is too large to be held, while it is read.
+func (k text) inFile(b *batch, src *source) (bool, error) {
 	o := &mimetree.Options{
 		Begin: func(_ string, p *mimetree.Part, h mimetree.Header) io.Writer {
 			hay := &haystack{needle: k.needle}
-			if k.headers {
-				for f := range h.All() {
-					hay.line(string(f.Name) + ": " + mimetree.DecodeWords(f.Text()))
-				}
-			}
-			if hay.found || p.Type == "text" || p.Type == "message" && !p.IsMessage() {
+			hay.found = k.headers && k.needle.inHeader(h, &b.folded)
+			if hay.found || isText(p) {
 				return hay.decoding(p)
 			}
 			return nil
 		},
 		End: func(p *mimetree.Part, w io.Writer) error {
-			hay, ok := w.(*decoded)
+			d, ok := w.(*decoded)
 			if !ok {
 				return nil
 			}
-			return hay.Close()
+			return d.Close()
 		},
 	}
-	_, err := mimetree.Parse(io.NewSectionReader(c.src, 0, c.src.stored), o)
+	_, err := mimetree.Parse(io.NewSectionReader(src, 0, src.stored), o)
 	if errors.Is(err, errFound) {
 		return true, nil
 	}
@@ -58,29 +172,48 @@ func (k text) match(c *candidate) (bool, error) {
 // A haystack is text in UTF-8 that is searched as it is written.
 type haystack struct {
 	needle needle
+	html   *htmlText // takes the tags out; nil: there are none
+	plain  []byte
 	tail   []byte // the end of what was there, folded
 	found  bool
 }
 
-func (h *haystack) line(s string) { h.found = h.found || h.needle.in(s) }
-
 // Write searches p and what came before it. It fails with errFound.
 func (h *haystack) Write(p []byte) (int, error) {
+	if h.html != nil {
+		h.plain = h.html.appendText(h.plain[:0], p, false)
+		h.look(h.plain)
+	} else {
+		h.look(p)
+	}
 	if h.found {
 		return 0, errFound
-	}
-	h.tail = fold(h.tail, p)
-	if h.needle.inFolded(h.tail) {
-		h.found = true
-		return 0, errFound
-	}
-	if keep := len(h.needle) - 1; len(h.tail) > keep {
-		h.tail = h.tail[:copy(h.tail, h.tail[len(h.tail)-keep:])]
 	}
 	return len(p), nil
 }
 
-// decoded is the body of a part on its way to a haystack.
+func (h *haystack) look(text []byte) {
+	if h.found {
+		return
+	}
+	h.tail = fold(h.tail, text)
+	if h.needle.inFolded(h.tail) {
+		h.found = true
+		return
+	}
+	if keep := len(h.needle.text) - 1; len(h.tail) > keep {
+		h.tail = h.tail[:copy(h.tail, h.tail[len(h.tail)-keep:])]
+	}
+}
+
+// Close searches what was held back.
+func (h *haystack) Close() {
+	if h.html != nil {
+		h.look(h.html.appendText(h.plain[:0], nil, true))
+	}
+}
+
+// A decoded is the body of a part on its way to a haystack.
 type decoded struct {
 	h *haystack
 	w io.WriteCloser // through the transfer encoding and the charset
@@ -88,6 +221,9 @@ type decoded struct {
 }
 
 func (h *haystack) decoding(p *mimetree.Part) *decoded {
+	if isHTML(p.Content) {
+		h.html = &htmlText{}
+	}
 	d := &decoded{h: h}
 	d.c, _ = mimetree.NewTextWriter(h, p.Charset())
 	d.w, _ = mimetree.NewDecoder(d.c, p.Encoding)
@@ -111,15 +247,9 @@ func (d *decoded) Write(p []byte) (int, error) {
 func (d *decoded) Close() error {
 	d.w.Close()
 	d.c.Close()
+	d.h.Close()
 	if d.h.found {
 		return errFound
 	}
 	return nil
 }
-
-// A needle is the text that is searched for, folded.
-type needle []byte
-
-func newNeedle(s string) needle { return fold(nil, []byte(strings.ToValidUTF8(s, "\ufffd"))) }
-
-func (n needle) in(s string) bool { return len(n) == 0 || n.inFolded(fold(nil, []byte(s))) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"strings"
+	"sync"
 )
 
 // A Decoder undoes a content transfer encoding (RFC 2045 §6) while a body is written to it. Nothing
@@ -20,22 +21,28 @@ type Decoder struct {
 
 // NewDecoder returns a decoder for an encoding as in Content.Encoding. ok is false when the
 // encoding is not known: octets then pass as they are.
-func NewDecoder(w io.Writer, encoding string) (_ *Decoder, ok bool) {
-	d := &Decoder{w: w}
+func NewDecoder(w io.Writer, encoding string) (d *Decoder, ok bool) {
+	d = &Decoder{w: w}
+	if d.step, ok = stepOf(encoding); !ok {
+		d.problem("unknown-encoding", "a transfer encoding that is not known: the octets are left as they are")
+	}
+	return d, ok
+}
+
+// stepOf finds how an encoding is undone; nil when there is nothing to undo.
+func stepOf(encoding string) (step func(d *Decoder, p []byte, last bool) []byte, ok bool) {
 	word, _, _ := strings.Cut(encoding, " ")
 	switch word {
 	case "base64":
-		d.step = (*Decoder).base64
+		return (*Decoder).base64, true
 	case "quoted-printable":
-		d.step = (*Decoder).qp
+		return (*Decoder).qp, true
 	case "x-uuencode", "uuencode", "x-uue", "uue":
-		d.step = (*Decoder).uudecode
+		return (*Decoder).uudecode, true
 	case "", "7bit", "8bit", "binary", "7-bit", "8-bit", "7", "8", "7bits", "8bits", "none":
-	default:
-		d.problem("unknown-encoding", "a transfer encoding that is not known: the octets are left as they are")
-		return d, false
+		return nil, true
 	}
-	return d, true
+	return nil, false
 }
 
 func (d *Decoder) problem(code, text string) {
@@ -90,6 +97,26 @@ func (d *Decoder) Close() error {
 		return nil
 	}
 	return d.run(nil, true)
+}
+
+// decoders are those that AppendDecoded uses.
+var decoders = sync.Pool{New: func() any { return new(Decoder) }}
+
+// AppendDecoded appends a body that is in memory without its content transfer encoding.
+func AppendDecoded(to, body []byte, encoding string) []byte {
+	step, _ := stepOf(encoding)
+	if step == nil {
+		return append(to, body...)
+	}
+	d := decoders.Get().(*Decoder)
+	d.out = to
+	if rest := step(d, body, true); len(rest) > 0 {
+		step(d, rest, true)
+	}
+	to = d.out
+	*d = Decoder{b64: base64Decoder{flat: d.b64.flat[:0]}}
+	decoders.Put(d)
+	return to
 }
 
 func (d *Decoder) base64(p []byte, last bool) []byte {

@@ -216,7 +216,7 @@ func (s *scanner) describe(p *Part, h Header, message bool, kind *Content) {
 		}
 		p.Content = &c
 	}
-	if message {
+	if message && !s.lean {
 		p.Envelope = new(Envelope)
 		if s.kept += p.Envelope.read(h); s.kept > maxKept {
 			p.Envelope = new(Envelope)

@@ -2,6 +2,7 @@ package mimetree
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"reflect"
 	"slices"
@@ -39,6 +40,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if text := ParseText(msg); !reflect.DeepEqual(text, plain) {
 			t.Fatal("differs when it is in memory")
+		}
+		if lean := Outline(msg); places(lean) != places(plain) {
+			t.Fatalf("the outline is\n%s, and not\n%s", places(lean), places(plain))
 		}
 		n := 0
 		for number, p := range root.All() {
@@ -116,6 +120,15 @@ func (s *stepReader) Read(p []byte) (int, error) {
 	n := copy(p, s.b[:min(s.n, len(s.b))])
 	s.b = s.b[n:]
 	return n, nil
+}
+
+// places prints where the parts of a tree are, and what they are.
+func places(root *Part) string {
+	var b strings.Builder
+	for number, p := range root.All() {
+		fmt.Fprintf(&b, "%s %s %s %d %d %d %d\n", number, p.MediaType(), p.Encoding, p.Header.Start, p.Header.End, p.Body.Start, p.Body.End)
+	}
+	return b.String()
 }
 
 func FuzzHeader(f *testing.F) {
@@ -231,6 +244,9 @@ func FuzzDecoders(f *testing.F) {
 			whole, pieces := decode(e, b, len(b)+1), decode(e, b, int(step)+1)
 			if !bytes.Equal(whole, pieces) {
 				t.Errorf("%s: %q, in pieces of %d %q", e, whole, step+1, pieces)
+			}
+			if all := AppendDecoded([]byte("x"), b, e); string(all) != "x"+string(whole) {
+				t.Errorf("%s: %q, appended %q", e, whole, all)
 			}
 		}
 		var b64, qp bytes.Buffer

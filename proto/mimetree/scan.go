@@ -61,6 +61,16 @@ func ParseText(text []byte) *Part {
 	return p
 }
 
+// Outline is ParseText for those who only want to know where the parts are and what they hold: there are no envelopes,
+// and of the spans only Start and End are right.
+func Outline(text []byte) *Part {
+	s := newScanner()
+	defer s.free()
+	s.buf, s.end, s.eof, s.lean = text, len(text), true, true
+	p, _ := s.message()
+	return p
+}
+
 // scanners are those that can be used again.
 var scanners = sync.Pool{New: func() any { return &scanner{delimiters: map[string]int{}} }}
 
@@ -114,6 +124,7 @@ type scanner struct {
 	pos        int   // of the next octet to look at
 	base       int64 // offset in the message of buf[0]
 	eof        bool
+	lean       bool // only the beginning and end of parts are wanted; all of the message is in buf
 
 	here  mark // of buf[pos]; always right at the start of a line
 	crlf  bool // the line end before here was CRLF
@@ -284,6 +295,14 @@ func (s *scanner) body() (found, error) {
 			continue
 		}
 		have := s.buf[s.pos:s.end]
+		if s.lean {
+			have = s.dull(have)
+			s.pass(have)
+			if s.pos < s.end {
+				continue
+			}
+			return found{none: true}, nil
+		}
 		if i := bytes.IndexByte(have, '\n'); i >= 0 {
 			s.pass(have[:i+1])
 			continue
@@ -302,6 +321,16 @@ func (s *scanner) body() (found, error) {
 			return found{}, err
 		}
 	}
+}
+
+// dull is the octets of the body that come before what may be a boundary.
+func (s *scanner) dull(have []byte) []byte {
+	if len(s.delimiters) > 0 {
+		if i := bytes.Index(have, []byte("\n--")); i >= 0 {
+			return have[:i+1]
+		}
+	}
+	return have
 }
 
 // match finds the multipart that a line beginning with "--" is a boundary of. Blanks after the

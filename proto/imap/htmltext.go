@@ -1,0 +1,149 @@
+package imap
+
+import (
+	"bytes"
+	"html"
+	"strings"
+)
+
+// An htmlText takes the text out of HTML that comes in pieces: what stands
+// between tags, without styles, scripts and comments, with its entities as
+// characters. Where a tag begins a line or a cell there is a blank.
+type htmlText struct {
+	skip string // what ends what is being left out, in lower case; "" in text
+	rest []byte // what is cut in two
+}
+
+// maxEntity and maxTagName bound what has to be seen at once.
+const maxEntity, maxTagName = 40, 16
+
+// inline are the tags that stand within a word.
+var inline = func() map[string]bool {
+	m := map[string]bool{}
+	for name := range strings.FieldsSeq("a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub sup tt u var wbr") {
+		m[name] = true
+	}
+	return m
+}()
+
+// appendText appends the text of p, which follows what came before.
+func (h *htmlText) appendText(out, p []byte, last bool) []byte {
+	if len(h.rest) > 0 {
+		p = append(h.rest, p...)
+		h.rest = nil
+	}
+	for len(p) > 0 {
+		if h.skip != "" {
+			i := indexFold(p, h.skip)
+			if i < 0 {
+				if !last {
+					h.rest = bytes.Clone(p[max(0, len(p)-len(h.skip)+1):])
+				}
+				return out
+			}
+			p = p[i+len(h.skip):]
+			if h.skip[0] == '<' { // the rest of the end tag
+				h.skip = ">"
+			} else {
+				h.skip = ""
+			}
+			continue
+		}
+		i := bytes.IndexByte(p, '<')
+		if i < 0 {
+			return h.appendPlain(out, p, last)
+		}
+		out = h.appendPlain(out, p[:i], true)
+		if p = p[i:]; len(p) < maxTagName && !last {
+			h.rest = bytes.Clone(p)
+			return out
+		}
+		if h.skip, p = h.tag(p); h.skip == "" {
+			out = append(out, '<')
+		} else if !inline[tagName(p)] {
+			out = append(out, ' ')
+		}
+	}
+	return out
+}
+
+// appendPlain appends text without tags.
+func (h *htmlText) appendPlain(out, p []byte, last bool) []byte {
+	for {
+		i := bytes.IndexByte(p, '&')
+		if i < 0 {
+			return append(out, p...)
+		}
+		out, p = append(out, p[:i]...), p[i:]
+		n := 1
+		for n < len(p) && n < maxEntity && (p[n] == '#' || isAlphanumeric(p[n])) {
+			n++
+		}
+		if n == len(p) && n < maxEntity && !last {
+			h.rest = bytes.Clone(p)
+			return out
+		}
+		if n < len(p) && p[n] == ';' {
+			n++
+		}
+		out, p = append(out, html.UnescapeString(string(p[:n]))...), p[n:]
+	}
+}
+
+func isAlphanumeric(c byte) bool {
+	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z'
+}
+
+// tag says what ends the tag at the beginning of p, and what follows its first
+// character; "" if it is none.
+func (*htmlText) tag(p []byte) (end string, rest []byte) {
+	switch {
+	case bytes.HasPrefix(p, []byte("<!--")):
+		return "-->", p[2:]
+	case len(p) < 2 || p[1] != '!' && p[1] != '?' && p[1] != '/' && !isAlphanumeric(p[1]) || isDigit(p[1]):
+		return "", p[1:]
+	}
+	switch tagName(p[1:]) {
+	case "style":
+		return "</style", p[1:]
+	case "script":
+		return "</script", p[1:]
+	}
+	return ">", p[1:]
+}
+
+// tagName is the name that a tag begins with, behind its bracket, in lower case.
+func tagName(p []byte) string {
+	p = bytes.TrimPrefix(p, []byte("/"))
+	var room [maxTagName]byte
+	name := room[:0]
+	for _, c := range p[:min(len(p), maxTagName-2)] {
+		if !isAlphanumeric(c) {
+			break
+		}
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		name = append(name, c)
+	}
+	return string(name)
+}
+
+// indexFold is bytes.Index for an ASCII text in lower case that begins with
+// none of the letters, whatever the case in p.
+func indexFold(p []byte, lower string) int {
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(p[at:], lower[0])
+		if i < 0 || at+i+len(lower) > len(p) {
+			return -1
+		}
+		at += i
+		k := 1
+		for k < len(lower) && (p[at+k] == lower[k] || 'A' <= p[at+k] && p[at+k] <= 'Z' && p[at+k]|0x20 == lower[k]) {
+			k++
+		}
+		if k == len(lower) {
+			return at
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package imap
+
+import (
+	"slices"
+	"strconv"
+)
+
+// returns is the rule search-return-opts: what a search is to tell of what it
+// has found (RFC 9051 §6.4.4, RFC 4731 §3.1).
+type returns struct {
+	extended bool // the answer is ESEARCH
+
+	min, max, all, count bool
+	save                 bool     // for "$" (RFC 5182 §2.1)
+	partial              *partial // RFC 9394 §3.1
+}
+
+// A partial is the rule partial-range: results by their place, from 1 on, or
+// with last by their place from the end.
+type partial struct {
+	last   bool
+	lo, hi uint32
+}
+
+// searchReturn = "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")" SP,
+// or nothing, which IMAP4rev2 takes for (ALL).
+func (s *Session) searchReturn(p *parser) *returns {
+	r := &returns{}
+	if !p.word("RETURN") {
+		return r
+	}
+	p.sp()
+	r.extended = true
+	n := 0
+	p.list(func() {
+		n++
+		r.option(p)
+	})
+	p.sp()
+	if n == 0 {
+		r.all = true
+	}
+	if r.all && r.partial != nil && p.err == nil {
+		p.fail("either ALL or PARTIAL") // RFC 9394 §3.1
+	}
+	return r
+}
+
+func (r *returns) option(p *parser) {
+	switch o := p.keyword(); o {
+	case "MIN":
+		r.min = true
+	case "MAX":
+		r.max = true
+	case "ALL":
+		r.all = true
+	case "COUNT":
+		r.count = true
+	case "SAVE":
+		r.save = true
+	case "PARTIAL":
+		p.sp()
+		if r.partial != nil {
+			p.fail("more than one PARTIAL")
+		}
+		r.partial = p.partialRange()
+	default:
+		p.fail("no such return option")
+	}
+}
+
+// partialRange = nz-number ":" nz-number / "-" nz-number ":" "-" nz-number
+// (RFC 9394 §4)
+func (p *parser) partialRange() *partial {
+	r := &partial{}
+	number := func() uint32 {
+		if r.last && !p.take("-") {
+			p.want("-")
+		}
+		return p.nzNumber()
+	}
+	if r.last = len(p.rest) > 0 && p.rest[0] == '-'; r.last {
+		r.lo = number()
+	} else {
+		r.lo = number()
+	}
+	if !p.take(":") {
+		p.want(":")
+	}
+	r.hi = number()
+	return r
+}
+
+// of gives those of some results that are in the range.
+func (r *partial) of(found []int) []int {
+	lo, hi := int64(min(r.lo, r.hi)), int64(max(r.lo, r.hi))
+	n := int64(len(found))
+	if r.last {
+		lo, hi = n+1-hi, n+1-lo
+	}
+	lo, hi = max(lo, 1), min(hi, n)
+	if lo > hi {
+		return nil
+	}
+	return found[lo-1 : hi]
+}
+
+// append prints the range as the client has written it.
+func (r *partial) append(b []byte) []byte {
+	for i, n := range []uint32{r.lo, r.hi} {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		if r.last {
+			b = append(b, '-')
+		}
+		b = strconv.AppendUint(b, uint64(n), 10)
+	}
+	return b
+}
+
+// chosen are those of what was found that the options other than COUNT name,
+// all of it if one of them does: what SAVE saves (RFC 5182 §2.4, RFC 9394
+// §3.2), and whose highest MODSEQ is told (RFC 4731 §3.2).
+func (r *returns) chosen(found []int) []int {
+	if len(found) == 0 || r.all || r.count || !r.min && !r.max && r.partial == nil {
+		return found
+	}
+	var some []int
+	if r.partial != nil {
+		some = slices.Clone(r.partial.of(found))
+	}
+	if r.min {
+		some = append(some, found[0])
+	}
+	if r.max {
+		some = append(some, found[len(found)-1])
+	}
+	slices.Sort(some)
+	return slices.Compact(some)
+}
+
+// saved are the UIDs of messages for "$".
+func (v *view) uidSet(numbers []int) (set numSet) {
+	if !slices.IsSorted(numbers) {
+		numbers = slices.Clone(numbers)
+		slices.Sort(numbers)
+	}
+	for _, n := range numbers {
+		m, _ := v.at(n)
+		set = set.add(m.UID)
+	}
+	return set
+}
+
+// appendFound appends " MIN n" and so on: what the options name of messages
+// that were found, in their order, as UIDs or as numbers.
+func (r *returns) appendFound(b []byte, v *view, found []int, byUID bool) []byte {
+	number := func(n int) uint32 {
+		if byUID {
+			m, _ := v.at(n)
+			return m.UID
+		}
+		return uint32(n)
+	}
+	set := func(b []byte, found []int) []byte {
+		var set numSet
+		for _, n := range found {
+			set = set.add(number(n))
+		}
+		return append(b, set.String()...)
+	}
+	if r.min && len(found) > 0 {
+		b = strconv.AppendUint(append(b, " MIN "...), uint64(number(found[0])), 10)
+	}
+	if r.max && len(found) > 0 {
+		b = strconv.AppendUint(append(b, " MAX "...), uint64(number(found[len(found)-1])), 10)
+	}
+	if r.count {
+		b = strconv.AppendInt(append(b, " COUNT "...), int64(len(found)), 10)
+	}
+	if r.all && len(found) > 0 {
+		b = set(append(b, " ALL "...), found)
+	}
+	if r.partial != nil {
+		b = append(r.partial.append(append(b, " PARTIAL ("...)), ' ')
+		if some := r.partial.of(found); len(some) > 0 {
+			b = set(b, some)
+		} else {
+			b = append(b, "NIL"...)
+		}
+		b = append(b, ')')
+	}
+	return b
+}
+
+// tells says whether there is an answer at all: not for SAVE alone (RFC 5182
+// §1).
+func (r *returns) tells() bool {
+	return r.min || r.max || r.all || r.count || r.partial != nil || !r.save
+}
