@@ -38,6 +38,7 @@ func (s *Session) capabilities() string {
 		"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", // RFC 9208
 		"STATUS=SIZE", // RFC 8438
 		"ESEARCH",     // RFC 4731
+		"SEARCHRES",   // RFC 5182
 		"WITHIN",      // RFC 5032
 		"OBJECTID",    // RFC 8474
 		"SAVEDATE",    // RFC 8514

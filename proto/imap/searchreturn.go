@@ -25,8 +25,9 @@ type partial struct {
 // searchReturn = "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")" SP,
 // or nothing, which IMAP4rev2 takes for (ALL).
 func (s *Session) searchReturn(p *parser) *returns {
-	r := &returns{}
+	r := &returns{extended: s.has(rev2)}
 	if !p.word("RETURN") {
+		r.all = r.extended
 		return r
 	}
 	p.sp()
@@ -79,11 +80,8 @@ func (p *parser) partialRange() *partial {
 		}
 		return p.nzNumber()
 	}
-	if r.last = len(p.rest) > 0 && p.rest[0] == '-'; r.last {
-		r.lo = number()
-	} else {
-		r.lo = number()
-	}
+	r.last = p.rest != "" && p.rest[0] == '-'
+	r.lo = number()
 	if !p.take(":") {
 		p.want(":")
 	}
@@ -140,7 +138,7 @@ func (r *returns) chosen(found []int) []int {
 	return slices.Compact(some)
 }
 
-// saved are the UIDs of messages for "$".
+// uidSet are the UIDs of messages.
 func (v *view) uidSet(numbers []int) (set numSet) {
 	if !slices.IsSorted(numbers) {
 		numbers = slices.Clone(numbers)
