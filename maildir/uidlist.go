@@ -235,11 +235,25 @@ func (b *box) readWholeList() error {
 	return b.settle(&st)
 }
 
-// needExts makes sure that the fields of the list's lines and head are known; the journal does not have them.
+// needExts makes sure that the fields of the list's lines and head are known; the journal does not have them. Rows stay as
+// they are: some of them may have no line yet.
 func (b *box) needExts() {
-	if !b.extsKnown && b.listEnd > 0 && b.dir != nil {
-		b.readWholeList()
+	if b.extsKnown || b.listEnd == 0 || b.dir == nil {
+		return
 	}
+	data, st, err := b.dir.readFile(listName, 0, maxListSize)
+	line, rest, whole := strings.Cut(asString(data), "\n")
+	head, good := parseListHead(line)
+	if err != nil || !whole || !good || stampOf(&st) != b.list || head.validity != b.head.validity {
+		b.readWholeList()
+		return
+	}
+	b.head.fields, b.extsKnown = head.fields, true
+	parseListLines(rest, head.version, 0, func(uid uint32, ext, _ string) {
+		if _, known := b.exts[uid]; !known {
+			b.ext(uid, strings.Clone(ext))
+		}
+	})
 }
 
 // asString gives octets that nobody will change as a string, which the base names of all messages are parts of.

@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -271,5 +272,44 @@ func TestUIDL(t *testing.T) {
 		if got := f.UIDL(st.At(0)); got != want {
 			t.Errorf("%s: %s", format, got)
 		}
+	}
+}
+
+// A list that is written anew because most of its lines are those of messages that are gone is not damaged, though the
+// newest messages have no line on it yet, and the fields of the others are read from it.
+func TestUIDListWornOut(t *testing.T) {
+	var log strings.Builder
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	s := newStore(t)
+	list := "3 V77 N301 Gabc\n"
+	for uid := range 300 {
+		list += fmt.Sprintf("%d P%d :m%d\n", uid+1, uid, uid)
+		put(t, s, fmt.Sprintf("cur/m%d:2,", uid), "x\n")
+	}
+	put(t, s, listName, list)
+	f := open(t, s, "INBOX")
+	st := look(t, f, false)
+	var gone []Message
+	for i, m := range st.All() {
+		if i >= 20 {
+			gone = append(gone, m)
+		}
+	}
+	if err := f.Expunge(gone); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	put(t, s, "new/n1", "x\n")
+	f = open(t, s, "INBOX")
+	if st = look(t, f, false); st.Len() != 21 || st.At(20).UID != 301 || st.UIDNext != 302 {
+		t.Errorf("%d messages, UIDNEXT %d: %v", st.Len(), st.UIDNext, keys(st))
+	}
+	if text := get(t, s, listName); !strings.HasPrefix(text, "3 V77 N302 Gabc\n") || strings.Count(text, "\n") != 22 || !strings.Contains(text, "\n5 P4 :m4\n") || !strings.HasSuffix(text, "\n301 :n1\n") {
+		t.Errorf("list:\n%s", text)
+	}
+	if log.Len() > 0 {
+		t.Errorf("log: %s", log.String())
 	}
 }
