@@ -22,9 +22,11 @@ func (s *Session) capabilities() string {
 		caps = append(caps, "SASL-IR") // RFC 4959
 	}
 	caps = append(caps,
-		"LITERAL+",      // RFC 7888
-		"ID",            // RFC 2971
-		"ENABLE",        // RFC 5161
+		"LITERAL+",  // RFC 7888
+		"ID",        // RFC 2971
+		"ENABLE",    // RFC 5161
+		"CONDSTORE", // RFC 7162
+		"QRESYNC",
 		"IDLE",          // RFC 2177
 		"NAMESPACE",     // RFC 2342
 		"UIDPLUS",       // RFC 4315

@@ -174,5 +174,5 @@ func (s *Session) partial(p *parser) reply {
 		return bad(err)
 	}
 	it.partial, it.plain, it.offset = true, true, from-1
-	return s.fetchItems(p, numSet{{n, n}}, []fetchItem{it})
+	return s.fetchItems(p, numSet{{n, n}}, []fetchItem{it}, fetchModifiers{})
 }

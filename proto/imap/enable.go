@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -18,12 +19,15 @@ const (
 )
 
 // features are what ENABLE knows.
-var features = map[string]feature{
-	"CONDSTORE":   condstore,
-	"QRESYNC":     qresync | condstore, // RFC 7162 §3.2.3
-	"UTF8=ACCEPT": utf8Accept,
-	"IMAP4REV2":   rev2,
-	"UIDONLY":     uidOnly,
+var features = []struct {
+	name string
+	feature
+}{
+	{"CONDSTORE", condstore},
+	{"QRESYNC", qresync | condstore}, // RFC 7162 §3.2.3
+	{"UTF8=ACCEPT", utf8Accept},
+	{"IMAP4rev2", rev2},
+	{"UIDONLY", uidOnly},
 }
 
 // has tells whether one of the features in f is enabled.
@@ -37,11 +41,11 @@ func (s *Session) enable(p *parser) reply {
 	for {
 		p.sp()
 		name := p.atom()
-		if f, known := features[strings.ToUpper(name)]; known {
-			if wanted&f != f {
-				names = append(names, strings.ToUpper(name))
+		for _, f := range features {
+			if strings.EqualFold(name, f.name) && !slices.Contains(names, f.name) {
+				wanted |= f.feature
+				names = append(names, f.name)
 			}
-			wanted |= f
 		}
 		if p.err != nil || p.rest == "" {
 			break
@@ -50,8 +54,11 @@ func (s *Session) enable(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	s.enabled |= wanted
 	s.untagged("%s", strings.Join(append([]string{"ENABLED"}, names...), " "))
+	if wanted&condstore != 0 {
+		s.wantModSeq()
+	}
+	s.enabled |= wanted
 	return ok("done")
 }
 

@@ -7,28 +7,51 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 
 	"pennypost/maildir"
 )
 
-// fetch = "FETCH" SP sequence-set SP items   (RFC 9051 §6.4.5)
+// fetch = "FETCH" SP sequence-set SP items [SP fetch-modifiers]   (RFC 9051
+// §6.4.5, RFC 4466 §2.4)
 func (s *Session) fetch(p *parser) reply {
 	p.sp()
 	set := p.numSet()
 	p.sp()
 	items := p.fetchItems()
+	var mods fetchModifiers
+	if strings.HasPrefix(p.rest, " (") {
+		p.sp()
+		p.modifiers(func(name string) { mods.read(p, name) })
+		if p.err == nil && mods.vanished && (!p.byUID || mods.since == 0 || !s.has(qresync)) {
+			p.fail("VANISHED belongs to UID FETCH with CHANGEDSINCE, after ENABLE QRESYNC")
+		}
+	}
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	return s.fetchItems(p, set, items)
+	return s.fetchItems(p, set, items, mods)
 }
 
 // fetchItems answers a FETCH that has been read.
-func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem) reply {
+func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem, mods fetchModifiers) reply {
 	v := s.view
+	if mods.vanished {
+		s.news(true) // what is gone and has been told is told only once
+	}
 	chosen, err := v.choose(set, p.byUID)
 	if err != nil {
 		return bad(err)
+	}
+	if mods.since > 0 {
+		s.wantModSeq()
+		chosen = v.changed(chosen, mods.since)
+		if !slices.ContainsFunc(items, func(it fetchItem) bool { return it.what == "MODSEQ" }) {
+			items = append(slices.Clip(items), fetchItem{what: "MODSEQ"}) // RFC 7162 §3.1.4.1
+		}
+	}
+	if mods.vanished {
+		s.tellVanished(v.resolve(set, true).in(v.lastUID()), mods.since, 0)
 	}
 	f := s.plan(items, p.byUID)
 	f.run(p, chosen)
@@ -41,7 +64,7 @@ func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem) reply {
 		return bad(p.fatal)
 	case trouble != nil:
 		return s.failed(trouble)
-	case f.missed:
+	case f.missed && !p.byUID: // RFC 9051 §6.4.9: a UID that is not there is no mistake
 		return no("EXPUNGEISSUED", "some of the messages are gone")
 	}
 	return ok("done")
@@ -106,7 +129,7 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 		case it.what == "FLAGS":
 			f.flags = true
 		case it.what == "MODSEQ": // RFC 7162 §3.1.4.2
-			s.enabled |= condstore
+			s.wantModSeq()
 			hasModSeq = true
 		}
 	}
@@ -316,7 +339,7 @@ func (f *fetching) write(p piece) error {
 // be streamed behind it.
 func (f *fetching) item(b []byte, src *source, m maildir.Message, it fetchItem, marks bool) (_ []byte, st streamer, err error) {
 	if it.what == "MODSEQ" {
-		return appendModSeq(b, m), nil, nil
+		return f.s.appendModSeq(b, m), nil, nil
 	}
 	b = append(b, it.what...)
 	if it.partial && !it.plain {

@@ -23,19 +23,24 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	p.sp()
 	name := p.mailbox()
 	var wanted feature
+	var known *resync
 	if p.take(" ") {
 		p.modifiers(func(name string) {
-			if name != "CONDSTORE" {
+			switch {
+			case name == "CONDSTORE":
+			case name == "QRESYNC" && s.has(qresync) && known == nil:
+				known = p.qresyncParam()
+			default:
 				p.fail("no such parameter")
 			}
-			wanted |= condstore
+			wanted = condstore
 		})
 	}
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	s.enabled |= wanted
 	s.shut()
+	s.enabled |= wanted
 	folder, err := s.user.Store.OpenFolder(name)
 	if err != nil {
 		return s.failed(err)
@@ -65,13 +70,16 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	}
 	s.untagged("OK [UIDVALIDITY %d] UIDs valid", now.UIDValidity)
 	s.untagged("OK [UIDNEXT %d] predicted next UID", now.UIDNext)
-	s.untagged("OK [HIGHESTMODSEQ %d] every change so far", max(now.HighestModSeq, 1)) // RFC 7162 §3.1.2.1
+	s.untagged("OK [HIGHESTMODSEQ %d] every change so far", v.modSeq()) // RFC 7162 §3.1.2.1
 	id, err := folder.ID()
 	if err != nil {
 		s.shut()
 		return s.failed(err)
 	}
 	s.untagged("OK [%s] identity", mailboxID(id))
+	if known != nil {
+		s.catchUp(known)
+	}
 	if readOnly {
 		return reply{"OK", "READ-ONLY", "selected"}
 	}
@@ -268,7 +276,7 @@ func (s *Session) subscription(p *parser, do func(*maildir.Store, string) error)
 // RFC 8438, RFC 7889 §4, RFC 8474 §4.3, RFC 9208 §4.1.4).
 var statusItems = map[string]bool{
 	"MESSAGES": true, "RECENT": true, "UIDNEXT": true, "UIDVALIDITY": true,
-	"UNSEEN": true, "DELETED": true, "DELETED-STORAGE": true, "SIZE": true, "APPENDLIMIT": true, "MAILBOXID": true,
+	"UNSEEN": true, "DELETED": true, "DELETED-STORAGE": true, "SIZE": true, "APPENDLIMIT": true, "HIGHESTMODSEQ": true, "MAILBOXID": true,
 }
 
 func (p *parser) statusAtt() string {
@@ -333,6 +341,9 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		msgs = state.All()
 		total, recent = state.Len(), folder.RecentCount(state)
 	}
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		s.wantModSeq()
+	}
 	b := []byte("* STATUS " + s.mailboxName(name) + " (")
 	for i, item := range items {
 		if i > 0 {
@@ -362,6 +373,11 @@ func (s *Session) counts(name string, items []string) (string, error) {
 			n = int64(state.UIDNext)
 		case "UIDVALIDITY":
 			n = int64(state.UIDValidity)
+		case "HIGHESTMODSEQ": // RFC 7162 §3.1.7
+			n = int64(max(state.HighestModSeq, 1))
+			if s.isSelected(name) {
+				n = int64(s.view.modSeq())
+			}
 		case "APPENDLIMIT":
 			n = s.MaxSize
 		case "SIZE":

@@ -89,6 +89,22 @@ func (set numSet) in(top uint32) numSet {
 	return out[:n]
 }
 
+// and are the numbers in both of two sets that in returned.
+func (set numSet) and(other numSet) (out numSet) {
+	for i, j := 0, 0; i < len(set) && j < len(other); {
+		a, b := set[i], other[j]
+		if lo, hi := max(a.lo, b.lo), min(a.hi, b.hi); lo <= hi {
+			out = append(out, span{lo, hi})
+		}
+		if a.hi < b.hi {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
 // has says whether n is in a set that in returned.
 func (set numSet) has(n uint32) bool {
 	_, found := slices.BinarySearchFunc(set, n, func(s span, n uint32) int {

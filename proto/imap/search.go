@@ -17,7 +17,7 @@ func (s *Session) search(p *parser) reply {
 	}
 	switch {
 	case !r.extended:
-		s.tellSearch("SEARCH", p.byUID, found)
+		s.tellSearch("SEARCH", p.byUID, found, g.modSeq)
 	case r.tells():
 		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
 	}
@@ -29,6 +29,9 @@ func (s *Session) search(p *parser) reply {
 func (s *Session) ask(g *program, r *returns) (found []int, refused *reply) {
 	v := s.view
 	no, yes := g.refused()
+	if r.modSeq = g.modSeq; g.modSeq {
+		s.wantModSeq()
+	}
 	if !yes {
 		var err error
 		if found, err = g.find(s.ctx, v); err != nil {
@@ -44,8 +47,9 @@ func (s *Session) ask(g *program, r *returns) (found []int, refused *reply) {
 	return found, nil
 }
 
-// tellSearch is the response SEARCH, or SORT (RFC 3501 §7.2.5).
-func (s *Session) tellSearch(name string, byUID bool, found []int) {
+// tellSearch is the response SEARCH, or SORT (RFC 3501 §7.2.5), with the highest
+// MODSEQ if that is wanted (RFC 7162 §3.1.6).
+func (s *Session) tellSearch(name string, byUID bool, found []int, modSeq bool) {
 	b := append([]byte("* "), name...)
 	for _, n := range found {
 		if byUID {
@@ -54,6 +58,10 @@ func (s *Session) tellSearch(name string, byUID bool, found []int) {
 		}
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	if modSeq && len(found) > 0 {
+		b = strconv.AppendUint(append(b, " (MODSEQ "...), s.view.highestOf(found), 10)
+		b = append(b, ')')
 	}
 	s.Conn.Write(append(b, "\r\n"...))
 }

@@ -105,6 +105,9 @@ func (g *program) searchKey(p *parser) key {
 		return size{p.number64(), true}
 	case "SMALLER":
 		return size{p.number64(), false}
+	case "MODSEQ": // RFC 7162 §3.1.5
+		g.modSeq = true
+		return p.searchModSeq()
 	case "UID":
 		return uids(p.numSet())
 	case "NOT":

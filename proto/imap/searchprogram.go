@@ -27,6 +27,7 @@ type program struct {
 
 	charset encoding.Encoding // of the strings; nil: UTF-8
 	unknown bool              // the charset is
+	modSeq  bool              // MODSEQ is asked for, and so is to be told
 }
 
 // program = ["CHARSET" SP charset SP] search-key *(SP search-key)

@@ -9,6 +9,7 @@ import (
 // has found (RFC 9051 §6.4.4, RFC 4731 §3.1).
 type returns struct {
 	extended bool // the answer is ESEARCH
+	modSeq   bool // … with a MODSEQ, since one was searched for (RFC 7162 §3.1.10)
 
 	min, max, all, count bool
 	save                 bool     // for "$" (RFC 5182 §2.1)
@@ -188,6 +189,9 @@ func (r *returns) appendFound(b []byte, v *view, found []int, byUID bool) []byte
 			b = append(b, "NIL"...)
 		}
 		b = append(b, ')')
+	}
+	if r.modSeq && len(found) > 0 {
+		b = strconv.AppendUint(append(b, " MODSEQ "...), v.highestOf(r.chosen(found)), 10)
 	}
 	return b
 }

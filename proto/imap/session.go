@@ -138,6 +138,10 @@ type Session struct {
 	ctx     context.Context
 	state   state
 	enabled feature
+
+	modSeqTold bool // a FETCH had a MODSEQ since the last answer
+	modSeqDue  bool // messages were told to be gone since
+
 	user    *User
 	view    *view
 	began   time.Time
@@ -339,6 +343,7 @@ func (s *Session) turn() error {
 	}
 	if s.view != nil && s.state == selected && r.status != "BAD" {
 		s.news(!holds)
+		s.tellModSeq(&r)
 	}
 	code := r.code
 	if code == starttlsNow {

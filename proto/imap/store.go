@@ -8,12 +8,18 @@ import (
 	"pennypost/maildir"
 )
 
-// store = "STORE" SP sequence-set SP ["+" / "-"] "FLAGS" [".SILENT"] SP
-// (flag-list / (flag *(SP flag)))   (RFC 9051 §6.4.6)
+// store = "STORE" SP sequence-set SP [store-modifiers SP] ["+" / "-"] "FLAGS"
+// [".SILENT"] SP (flag-list / (flag *(SP flag)))   (RFC 9051 §6.4.6, RFC 4466
+// §2.5)
 func (s *Session) storeFlag(p *parser) reply {
 	p.sp()
 	set := p.numSet()
 	p.sp()
+	since := int64(-1)
+	if strings.HasPrefix(p.rest, "(") {
+		p.modifiers(func(name string) { p.storeModifier(name, &since) })
+		p.sp()
+	}
 	var sign byte
 	if p.take("+") {
 		sign = '+'
@@ -46,14 +52,24 @@ func (s *Session) storeFlag(p *parser) reply {
 	if v.readOnly {
 		return readOnly()
 	}
-	change := newChange(sign, names)
-	msgs := v.messages(chosen)
-	if len(msgs) > 0 {
-		if _, err := v.folder.Store(msgs, change); err != nil {
-			return s.failed(err)
-		}
+	st := storing{own: own{v.messages(chosen), newChange(sign, names)}, silent: silent}
+	if since >= 0 {
+		s.wantModSeq()
+		st.refused, err = v.storeUnless(st.msgs, st.change, uint64(since))
+	} else if len(st.msgs) > 0 {
+		_, err = v.folder.Store(st.msgs, st.change)
 	}
-	return s.stored(p, msgs, chosen.count(), change, silent)
+	if err != nil {
+		return s.failed(err)
+	}
+	return s.stored(p, st, chosen.count())
+}
+
+// A storing is a STORE that has been done.
+type storing struct {
+	own
+	silent  bool
+	refused []uint32 // UIDs of messages that have changed in the meantime, rising
 }
 
 func newChange(sign byte, names []string) maildir.Change {
@@ -67,59 +83,63 @@ func newChange(sign byte, names []string) maildir.Change {
 	return maildir.Change{Add: flags, AddKeywords: keywords, Replace: true}
 }
 
-// stored tells the flags that the messages have now: all of them, or with
-// silent only those that differ from what this change alone would have made.
-// asked is how many the client named.
-func (s *Session) stored(p *parser, msgs []maildir.Message, asked int, change maildir.Change, silent bool) reply {
+// stored tells the flags that the messages have now: all of them, or with silent
+// only those that differ from what this change alone would have made; and to who
+// knows MODSEQs the new ones in any case (RFC 7162 §3.1.3). asked is how many
+// the client named.
+func (s *Session) stored(p *parser, st storing, asked int) reply {
 	v := s.view
-	if !silent {
-		// All of them are told below, whether or not they changed.
-		now, err := v.look()
-		if err != nil {
-			return s.failed(err)
-		}
-		if now.UIDValidity == v.state.UIDValidity {
-			named := newOwn(msgs, change)
-			changed := v.merge(now)
-			s.tellKeywords()
-			for _, uid := range changed {
-				if !named.has(uid) {
-					s.tellOne(uid, p.byUID)
-				}
-			}
-			for _, m := range msgs {
-				s.tellOne(m.UID, p.byUID)
-			}
-		}
-	} else {
-		s.tell(p.byUID, newOwn(msgs, change))
+	now, err := v.look()
+	if err != nil {
+		return s.failed(err)
 	}
 	left := 0
-	for _, m := range msgs {
-		n, there := v.number(m.UID)
-		if there {
-			_, gone := v.at(n)
-			there = !gone
+	var modified numSet
+	if now.UIDValidity == v.state.UIDValidity {
+		changed := v.merge(now)
+		s.tellKeywords()
+		for _, uid := range changed {
+			if n, ok := v.number(uid); ok && !st.has(uid) {
+				m, _ := v.at(n)
+				s.tellMessage(n, m, true)
+			}
 		}
-		if there {
+		for _, was := range st.msgs {
+			n, there := v.number(was.UID)
+			if !there {
+				continue
+			}
+			m, gone := v.at(n)
+			if gone {
+				continue
+			}
 			left++
+			_, refused := slices.BinarySearch(st.refused, m.UID)
+			switch {
+			case refused && p.byUID:
+				modified = modified.add(m.UID)
+			case refused:
+				modified = modified.add(uint32(n))
+			}
+			switch {
+			case refused, !st.silent, !st.made(m):
+				s.tellMessage(n, m, p.byUID || refused || st.silent)
+			case s.has(condstore):
+				s.tellNewModSeq(n, m)
+			}
 		}
 	}
-	if left < asked {
-		return no("EXPUNGEISSUED", "some of the messages are gone")
+	r := ok("done")
+	if left < asked && !p.byUID { // RFC 9051 §6.4.9: a UID that is not there is no mistake
+		r = no("EXPUNGEISSUED", "some of the messages are gone")
 	}
-	return ok("done")
-}
-
-func (s *Session) tellOne(uid uint32, byUID bool) {
-	v := s.view
-	n, ok := v.number(uid)
-	if !ok {
-		return
+	if len(modified) > 0 {
+		r.code = codef("MODIFIED %s", modified)
+		if r.status == "OK" {
+			r.text = "some of the messages have changed in the meantime"
+		}
 	}
-	if m, gone := v.at(n); !gone {
-		s.tellMessage(n, m, byUID)
-	}
+	return r
 }
 
 // own is a change of flags that the client made itself, of these messages as

@@ -73,6 +73,7 @@ func (s *Session) tellExpunged() {
 	if len(gone) == 0 {
 		return
 	}
+	s.modSeqDue = s.has(condstore)
 	if !s.has(qresync | uidOnly) {
 		for k, m := range gone {
 			s.untagged("%d EXPUNGE", m.number-k)
@@ -83,7 +84,7 @@ func (s *Session) tellExpunged() {
 	for _, m := range gone {
 		set = set.add(m.UID)
 	}
-	s.untagged("VANISHED %s", set)
+	s.tellSet("VANISHED", set)
 }
 
 // tellMessage is the untagged FETCH of a message's flags (RFC 9051 §7.5.2), with
@@ -91,7 +92,7 @@ func (s *Session) tellExpunged() {
 // §3.2.4), its MODSEQ (RFC 7162 §3.1).
 func (s *Session) tellMessage(n int, m maildir.Message, withUID bool) {
 	b := s.appendFetch(s.scratch[:0], n, m.UID)
-	if (withUID || s.has(qresync)) && !s.has(uidOnly) {
+	if (withUID || s.has(condstore)) && !s.has(uidOnly) {
 		b = append(b, "UID "...)
 		b = strconv.AppendUint(b, uint64(m.UID), 10)
 		b = append(b, ' ')
@@ -100,8 +101,23 @@ func (s *Session) tellMessage(n int, m maildir.Message, withUID bool) {
 	b = s.appendFlags(b, m)
 	if s.has(condstore) {
 		b = append(b, ' ')
-		b = appendModSeq(b, m)
+		b = s.appendModSeq(b, m)
 	}
+	b = append(b, ")\r\n"...)
+	s.Conn.Write(b)
+	s.scratch = b
+}
+
+// tellNewModSeq is the untagged FETCH of a message whose flags the client knows
+// (RFC 7162 §3.1.3).
+func (s *Session) tellNewModSeq(n int, m maildir.Message) {
+	b := s.appendFetch(s.scratch[:0], n, m.UID)
+	if !s.has(uidOnly) {
+		b = append(b, "UID "...)
+		b = strconv.AppendUint(b, uint64(m.UID), 10)
+		b = append(b, ' ')
+	}
+	b = s.appendModSeq(b, m)
 	b = append(b, ")\r\n"...)
 	s.Conn.Write(b)
 	s.scratch = b
@@ -120,7 +136,8 @@ func (s *Session) appendFetch(b []byte, n int, uid uint32) []byte {
 }
 
 // appendModSeq appends fetch-mod-resp (RFC 7162 §7).
-func appendModSeq(b []byte, m maildir.Message) []byte {
+func (s *Session) appendModSeq(b []byte, m maildir.Message) []byte {
+	s.modSeqTold = true
 	b = append(b, "MODSEQ ("...)
 	b = strconv.AppendUint(b, max(m.ModSeq, 1), 10) // 0 is none
 	return append(b, ')')

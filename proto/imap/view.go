@@ -21,6 +21,7 @@ type view struct {
 	top      uint32         // largest UID that was ever told; what lies above in state has no number yet
 	known    int            // messages in state up to top
 	late     []uint32       // UIDs of those among them that came too late for a number, rising
+	floor    uint64         // while late or gone are not empty: the MODSEQ from before that
 	gone     []missing      // messages with a number that are no longer in state, rising
 	keywords int            // of state.Keywords, told in FLAGS
 	saved    numSet         // UIDs that "$" stands for (RFC 5182 §2.1)
@@ -175,6 +176,9 @@ func (v *view) messages(set numSet) []maildir.Message {
 // are no longer there, changed the UIDs of those with other flags.
 func (v *view) merge(now *maildir.State) (changed []uint32) {
 	d := now.Since(v.state)
+	if !v.lags() {
+		v.floor = v.state.HighestModSeq
+	}
 	var gone []missing
 	for _, uid := range d.Gone {
 		if n, ok := v.number(uid); ok { // the number it has is the number it keeps, until its removal is told
