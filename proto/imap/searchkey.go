@@ -109,6 +109,7 @@ type uids numSet
 func (uids) cost() cost                         { return free }
 func (u uids) match(c *candidate) (bool, error) { return numSet(u).has(c.m.UID), nil }
 
+// seqs are message numbers; those beyond the last match nothing (RFC 7377 §2).
 type seqs numSet
 
 func (seqs) cost() cost                         { return free }
