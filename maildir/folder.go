@@ -482,3 +482,19 @@ func (f *Folder) Date(m Message) (time.Time, error) {
 	}
 	return time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec)), nil
 }
+
+// Shared gives what was made first for all Folders of the process that are open on this directory. It goes with the last
+// of them.
+func (f *Folder) Shared(make func() any) any {
+	b, err := f.enter()
+	if err != nil {
+		return make()
+	}
+	defer b.leave()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shared == nil {
+		b.shared = make()
+	}
+	return b.shared
+}

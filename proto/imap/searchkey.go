@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"pennypost/maildir"
@@ -115,6 +116,52 @@ type seqs numSet
 func (seqs) cost() cost                         { return free }
 func (q seqs) match(c *candidate) (bool, error) { return numSet(q).has(uint32(c.seq)), nil }
 
+// A recalled is a key that was asked before.
+type recalled struct {
+	key
+	name       string
+	asked, yes uidBits // before
+
+	mu           sync.Mutex
+	found, fresh uidBits // now: which match, of which
+}
+
+// recall lets a key be asked of those messages only of which it was not asked
+// before.
+func (a *asking) recall(k key, name string) key {
+	if len(name) > maxRemember {
+		return k
+	}
+	r := &recalled{key: k, name: name, found: uidBits{}, fresh: uidBits{}}
+	r.asked, r.yes = a.v.memory().recall(a.v.state.UIDValidity, name)
+	a.recalled = append(a.recalled, r)
+	return r
+}
+
+// remember keeps what was asked for later.
+func (a *asking) remember() {
+	for _, r := range a.recalled {
+		if len(r.fresh) > 0 {
+			a.v.memory().remember(a.v.state.UIDValidity, r.name, r.fresh, r.found)
+		}
+	}
+}
+
+func (r *recalled) match(c *candidate) (bool, error) {
+	if r.asked.has(c.m.UID) {
+		return r.yes.has(c.m.UID), nil
+	}
+	yes, err := r.key.match(c)
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.fresh.add(c.m.UID); yes {
+			r.found.add(c.m.UID)
+		}
+	}
+	return yes, err
+}
+
 type size struct {
 	octets int64
 	larger bool
@@ -132,6 +179,12 @@ func (z size) match(c *candidate) (bool, error) {
 	return c.known.Size < z.octets, nil
 }
 
+func (size) column() string { return columnSize }
+
+func (z size) find(c *column) uidBits {
+	return c.which(func(v int64) bool { return v > z.octets && z.larger || v < z.octets && !z.larger })
+}
+
 // age is WITHIN (RFC 5032): by INTERNALDATE, to the second.
 type age struct {
 	younger bool
@@ -145,6 +198,13 @@ func (a age) match(c *candidate) (bool, error) {
 		return false, err
 	}
 	return c.known.Date().After(a.than) == a.younger, nil
+}
+
+func (age) column() string { return columnDate }
+
+func (a age) find(c *column) uidBits {
+	than := a.than.UnixNano()
+	return c.which(func(v int64) bool { return v > than == a.younger })
 }
 
 // received is BEFORE, ON and SINCE: the day of INTERNALDATE, without regard to
@@ -161,6 +221,25 @@ func (r received) match(c *candidate) (bool, error) {
 		return false, err
 	}
 	return onDay(c.known.Date(), r.how, r.day), nil
+}
+
+func (received) column() string { return columnDate }
+
+func (r received) find(c *column) uidBits {
+	y, m, d := r.day.Date()
+	from, to := time.Date(y, m, d, 0, 0, 0, 0, time.Local).UnixNano(), time.Date(y, m, d+1, 0, 0, 0, 0, time.Local).UnixNano()
+	return c.which(func(v int64) bool { return within(v, from, to, r.how) })
+}
+
+// within says whether v is before, on or since the day between two times.
+func within(v, from, to int64, how string) bool {
+	switch how {
+	case "BEFORE":
+		return v < from
+	case "ON":
+		return from <= v && v < to
+	}
+	return v >= from
 }
 
 func onDay(t time.Time, how string, day time.Time) bool {
@@ -194,6 +273,13 @@ func (k sent) match(c *candidate) (bool, error) {
 	return onDay(time.Unix(there, 0).UTC(), k.how, k.day), nil
 }
 
+func (sent) column() string { return columnSent }
+
+func (k sent) find(c *column) uidBits {
+	from, to := k.day.Unix(), k.day.AddDate(0, 0, 1).Unix()
+	return c.which(func(v int64) bool { return v != noDate && within(v, from, to, k.how) })
+}
+
 // header is HEADER and the keys for single fields. An empty needle asks only
 // for the field.
 type header struct {
@@ -202,6 +288,18 @@ type header struct {
 }
 
 func (header) cost() cost { return byHeader }
+
+func (k header) name() string { return "HEADER " + k.field + " " + k.needle.text }
+
+// column is that of the field, if it is one that the cache has.
+func (k header) column() string {
+	if usualFields[k.field] {
+		return k.field
+	}
+	return ""
+}
+
+func (k header) find(c *column) uidBits { return c.find(&k.needle) }
 
 func (k header) match(c *candidate) (bool, error) {
 	h, err := k.fields(c)

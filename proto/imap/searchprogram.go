@@ -91,6 +91,7 @@ func (g *program) find(ctx context.Context, v *view) ([]int, error) {
 func (g *program) among(ctx context.Context, v *view, set numSet) ([]int, error) {
 	a := &asking{ctx: ctx, v: v}
 	a.key = a.bind(g.key)
+	defer a.remember()
 	return a.run(set)
 }
 
@@ -99,6 +100,8 @@ type asking struct {
 	ctx context.Context
 	v   *view
 	key key
+
+	recalled []*recalled
 }
 
 // bind gives a key as it stands for the view: what "*" is there is known.
@@ -114,6 +117,12 @@ func (a *asking) bind(k key) key {
 		return or2{a.bind(k.a), a.bind(k.b)}.sorted()
 	case not:
 		return not{a.bind(k.key)}
+	case text:
+		return a.recall(k, k.name())
+	case header:
+		if k.column() == "" {
+			return a.recall(k, k.name())
+		}
 	case seqs:
 		return seqs(a.v.resolve(numSet(k), false).in(uint32(a.v.len())))
 	case uids:
@@ -124,14 +133,42 @@ func (a *asking) bind(k key) key {
 
 // run asks for the messages with the given numbers: first with what is known
 // anyway, then on all cores of those for which that is not enough.
-func (a *asking) run(set numSet) ([]int, error) {
-	var found, open []int
-	c := candidate{asking: a}
-	for n, m := range a.v.each(set) {
-		c.m, c.seq, c.wants = m.Message, n, 0
-		c.gone = m.gone
-		if err := c.decide(a.key); err != nil {
+func (a *asking) run(set numSet) (found []int, err error) {
+	if a.key, err = a.byColumns(a.key, false); err != nil {
+		return nil, err
+	}
+	found, open, err := a.sieve(nil, a.v.each(set))
+	if err == nil && len(open) >= columnsWorth && len(open) >= a.v.len()/4 {
+		if a.key, err = a.byColumns(a.key, true); err == nil {
+			found, open, err = a.sieve(found, a.v.some(open))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(open) > 0 {
+		yes, err := a.runOpen(open)
+		if err != nil {
 			return nil, err
+		}
+		for i, n := range open {
+			if yes[i] {
+				found = append(found, n)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found, a.ctx.Err()
+}
+
+// sieve appends to found which messages match, as far as that is known, and
+// gives those of which more has to be known.
+func (a *asking) sieve(found []int, msgs iter.Seq2[int, seen]) (_, open []int, err error) {
+	c := candidate{asking: a}
+	for n, m := range msgs {
+		c.m, c.seq, c.gone, c.wants = m.Message, n, m.gone, 0
+		if err := c.decide(a.key); err != nil {
+			return nil, nil, err
 		}
 		switch {
 		case c.wants > 0:
@@ -140,25 +177,32 @@ func (a *asking) run(set numSet) ([]int, error) {
 			found = append(found, n)
 		}
 	}
-	if len(open) == 0 {
-		return found, a.ctx.Err()
-	}
-	yes, err := a.runOpen(open)
-	if err != nil {
-		return nil, err
-	}
-	for i, n := range open {
-		if yes[i] {
-			found = append(found, n)
-		}
-	}
-	slices.Sort(found)
-	return found, nil
+	return found, open, nil
 }
 
 // seekers bounds how many goroutines of the process search beside those who
 // asked.
 var seekers = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+
+// onAllCores lets as many goroutines work as there are cores, and pieces of
+// work, this one among them.
+func onAllCores(pieces int, work func()) {
+	var wg sync.WaitGroup
+more:
+	for range min(runtime.GOMAXPROCS(0), pieces) - 1 {
+		select {
+		case seekers <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-seekers }()
+				work()
+			})
+		default:
+			break more
+		}
+	}
+	work()
+	wg.Wait()
+}
 
 // runOpen asks for messages of which more has to be known, some at a time.
 func (a *asking) runOpen(open []int) (yes []bool, err error) {
@@ -184,21 +228,7 @@ func (a *asking) runOpen(open []int) (yes []bool, err error) {
 			}
 		}
 	}
-	var wg sync.WaitGroup
-more:
-	for range min(runtime.GOMAXPROCS(0), (len(open)-1)/size+1) - 1 {
-		select {
-		case seekers <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-seekers }()
-				work()
-			})
-		default:
-			break more
-		}
-	}
-	work()
-	wg.Wait()
+	onAllCores((len(open)+size-1)/size, work)
 	if err == nil {
 		err = a.ctx.Err()
 	}
@@ -393,6 +423,17 @@ func (c *candidate) open() error {
 		c.src = nil
 	}
 	return err
+}
+
+// some gives the messages with these numbers.
+func (v *view) some(numbers []int) iter.Seq2[int, seen] {
+	return func(yield func(int, seen) bool) {
+		for _, n := range numbers {
+			if m, gone := v.at(n); !yield(n, seen{m, gone}) {
+				return
+			}
+		}
+	}
 }
 
 // A seen is a message of a view.

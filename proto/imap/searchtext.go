@@ -21,6 +21,13 @@ type text struct {
 
 func (text) cost() cost { return byBody }
 
+func (k text) name() string {
+	if k.headers {
+		return "TEXT " + k.needle.text
+	}
+	return "BODY " + k.needle.text
+}
+
 var errFound = errors.New("found")
 
 func (k text) match(c *candidate) (bool, error) {
@@ -81,11 +88,14 @@ func (n *needle) inHeader(h mimetree.Header, room *[]byte) bool {
 }
 
 // inField looks for the needle in the value of a field.
-func (n *needle) inField(f mimetree.Field, room *[]byte) bool {
+func (n *needle) inField(f mimetree.Field, room *[]byte) bool { return n.in(fieldText(f), room) }
+
+// fieldText is the value of a field as a reader sees it, but for its line ends.
+func fieldText(f mimetree.Field) []byte {
 	if isASCII(f.Value) && !bytes.Contains(f.Value, []byte("=?")) {
-		return n.in(bytes.Trim(f.Value, " \t\r\n"), room)
+		return bytes.Trim(f.Value, " \t\r\n")
 	}
-	return n.in([]byte(mimetree.DecodeWords(f.Text())), room)
+	return []byte(mimetree.DecodeWords(f.Text()))
 }
 
 // inBody looks for the needle in the body of a part.

@@ -26,6 +26,8 @@ type view struct {
 	keywords int            // of state.Keywords, told in FLAGS
 	saved    numSet         // UIDs that "$" stands for (RFC 5182 §2.1)
 
+	remembers *memory // nil: nothing was asked for yet
+
 	filling chan struct{} // closed when the cache is filled; nil: nobody does that
 	stop    context.CancelFunc
 }
