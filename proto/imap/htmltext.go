@@ -3,7 +3,6 @@ package imap
 import (
 	"bytes"
 	"html"
-	"strings"
 )
 
 // An htmlText takes the text out of HTML that comes in pieces: what stands
@@ -16,15 +15,6 @@ type htmlText struct {
 
 // maxEntity and maxTagName bound what has to be seen at once.
 const maxEntity, maxTagName = 40, 16
-
-// inline are the tags that stand within a word.
-var inline = func() map[string]bool {
-	m := map[string]bool{}
-	for name := range strings.FieldsSeq("a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub sup tt u var wbr") {
-		m[name] = true
-	}
-	return m
-}()
 
 // appendText appends the text of p, which follows what came before.
 func (h *htmlText) appendText(out, p []byte, last bool) []byte {
@@ -58,11 +48,7 @@ func (h *htmlText) appendText(out, p []byte, last bool) []byte {
 			h.rest = bytes.Clone(p)
 			return out
 		}
-		if h.skip, p = h.tag(p); h.skip == "" {
-			out = append(out, '<')
-		} else if !inline[tagName(p)] {
-			out = append(out, ' ')
-		}
+		out, p = h.tag(out, p)
 	}
 	return out
 }
@@ -94,30 +80,20 @@ func isAlphanumeric(c byte) bool {
 	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z'
 }
 
-// tag says what ends the tag at the beginning of p, and what follows its first
-// character; "" if it is none.
-func (*htmlText) tag(p []byte) (end string, rest []byte) {
-	switch {
-	case bytes.HasPrefix(p, []byte("<!--")):
-		return "-->", p[2:]
-	case len(p) < 2 || p[1] != '!' && p[1] != '?' && p[1] != '/' && !isAlphanumeric(p[1]) || isDigit(p[1]):
-		return "", p[1:]
+// tag begins to leave out the tag at the beginning of p. What begins no tag is
+// text.
+func (h *htmlText) tag(out, p []byte) (_, rest []byte) {
+	if len(p) < 2 || p[1] != '!' && p[1] != '?' && p[1] != '/' && (!isAlphanumeric(p[1]) || isDigit(p[1])) {
+		return append(out, '<'), p[1:]
 	}
-	switch tagName(p[1:]) {
-	case "style":
-		return "</style", p[1:]
-	case "script":
-		return "</script", p[1:]
+	h.skip = ">"
+	if bytes.HasPrefix(p, []byte("<!--")) {
+		h.skip = "-->"
+		return out, p[2:]
 	}
-	return ">", p[1:]
-}
-
-// tagName is the name that a tag begins with, behind its bracket, in lower case.
-func tagName(p []byte) string {
-	p = bytes.TrimPrefix(p, []byte("/"))
 	var room [maxTagName]byte
 	name := room[:0]
-	for _, c := range p[:min(len(p), maxTagName-2)] {
+	for _, c := range bytes.TrimPrefix(p[1:min(len(p), maxTagName)], []byte("/")) {
 		if !isAlphanumeric(c) {
 			break
 		}
@@ -126,7 +102,16 @@ func tagName(p []byte) string {
 		}
 		name = append(name, c)
 	}
-	return string(name)
+	switch string(name) {
+	case "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "ins",
+		"kbd", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr":
+		return out, p[1:] // they stand within words
+	case "style", "script":
+		if p[1] != '/' {
+			h.skip = "</" + string(name)
+		}
+	}
+	return append(out, ' '), p[1:]
 }
 
 // indexFold is bytes.Index for an ASCII text in lower case that begins with

@@ -72,15 +72,16 @@ func isHTML(p *mimetree.Content) bool { return p.Type == "text" && p.Subtype == 
 
 // inHeader looks for the needle in each field of a header, as a reader sees it.
 func (n *needle) inHeader(h mimetree.Header, room *[]byte) bool {
-	plain := isASCII(h) && !bytes.Contains(h, []byte("=?"))
-	if plain && !n.in(h, room) {
+	ascii := isASCII(h)
+	if ascii && !bytes.Contains(h, []byte("=?")) && !n.in(h, room) {
 		return false // what is in no field is in none of them
 	}
 	for f := range h.All() {
-		if plain && n.in(bytes.TrimRight(f.Raw, "\r\n"), room) {
-			return true
+		text := bytes.TrimRight(f.Raw, " \t\r\n")
+		if (!ascii && !isASCII(text)) || bytes.Contains(text, []byte("=?")) {
+			text = []byte(string(f.Name) + ": " + mimetree.DecodeWords(f.Text()))
 		}
-		if !plain && n.in([]byte(string(f.Name)+": "+mimetree.DecodeWords(f.Text())), room) {
+		if n.in(text, room) {
 			return true
 		}
 	}
