@@ -443,6 +443,9 @@ func (s *Store) moveInbox(p *plan) error {
 			msgs = append(msgs, m)
 		}
 	}
+	if err := s.copyMetadata(p.inbox); err != nil {
+		return err
+	}
 	_, err = from.Move(msgs, to)
 	return err
 }

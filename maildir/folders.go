@@ -23,7 +23,8 @@ const (
 type Info struct {
 	Name     string // UTF-8, "." between levels
 	NoSelect bool   // there are only folders below it
-	Use      string // what it is for, as CreateFolder was told: words like \Sent with a space between (RFC 6154)
+	Use      string // what it is for, as CreateFolder or SetUses was told: words like \Sent with a space between (RFC 6154)
+	Told     bool   // one of them was told, or that it is for nothing
 }
 
 // cleanName brings a folder's name into its one form, or tells that it can be none.
@@ -149,7 +150,8 @@ func (s *Store) List() ([]Info, error) {
 	}
 	list := make([]Info, 0, len(found)+1)
 	for name, dir := range found {
-		list = append(list, Info{Name: name, Use: strings.Join(readUses(root, dir), " ")})
+		uses, told := readUses(root, dir)
+		list = append(list, Info{Name: name, Use: strings.Join(uses, " "), Told: told})
 		for i, c := range name {
 			if c == '.' && name[:i] != inbox {
 				if _, there := found[name[:i]]; !there {
@@ -308,7 +310,7 @@ func (s *Store) stage(root *place, stage string, perm uint32, uses []string) err
 	}
 	unix.Close(marker)
 	if len(uses) > 0 {
-		if err := p.replace(useName, useName+".tmp", []byte(strings.Join(uses, " ")+"\n"), nil); err != nil {
+		if err := p.writeUses(uses); err != nil {
 			return err
 		}
 	}

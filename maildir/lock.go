@@ -34,6 +34,7 @@ type lockKind struct {
 var (
 	folderLock        = lockKind{lockName, lockOverride, lockTornAfter}
 	subscriptionsLock = lockKind{"subscriptions.lock", 30 * time.Second, 30 * time.Second} // Dovecot writes no owner into it
+	metadataLock      = lockKind{"pennypost-metadata.lock", lockOverride, lockTornAfter}
 )
 
 // A lock is a held lock of one folder. It is not for concurrent use.

@@ -1,6 +1,9 @@
 package maildir
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 )
@@ -9,13 +12,81 @@ import (
 // goes.
 const useName = "pennypost-use"
 
-// readUses reads what the folder in dir is for; nothing when nobody said so.
-func readUses(root *place, dir string) []string {
+// readUses reads what the folder in dir is for; told is false when nobody said so, nor that it is for nothing.
+func readUses(root *place, dir string) (uses []string, told bool) {
 	data, _, err := root.readFile(dir+"/"+useName, 0, 1024)
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	return parseUses(string(data))
+	return parseUses(string(data)), true
+}
+
+// writeUses is its counterpart, within the folder.
+func (p *place) writeUses(uses []string) error {
+	return p.replace(useName, "tmp/"+uniqueName(), []byte(strings.Join(uses, " ")+"\n"), nil)
+}
+
+// SetUses says what a folder other than INBOX is for, words like \Sent, or that it is for nothing. Other folders that were for one of
+// these are so no more, and named. It is durable on return.
+func (s *Store) SetUses(folder string, uses ...string) (others []string, err error) {
+	if others, err = s.setUses(folder, uses); err != nil {
+		return nil, fmt.Errorf("say what %q is for: %w", folder, err)
+	}
+	return others, nil
+}
+
+func (s *Store) setUses(folder string, uses []string) (others []string, err error) {
+	folder, err = cleanName(folder)
+	if err != nil {
+		return nil, err
+	}
+	if folder == inbox {
+		return nil, ErrName
+	}
+	root, err := s.dir()
+	if err != nil {
+		return nil, err
+	}
+	defer root.close()
+	lk, err := root.lockBy(metadataLock)
+	if err != nil {
+		return nil, err
+	}
+	defer lk.release()
+	p, err := s.openFolderPlace(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	dirs, err := folderDirs(root)
+	if err != nil {
+		return nil, err
+	}
+	for name, dir := range dirs {
+		had, _ := readUses(root, dir)
+		left := slices.DeleteFunc(slices.Clone(had), func(use string) bool { return slices.Contains(uses, use) })
+		if name == folder || len(left) == len(had) {
+			continue
+		}
+		other, err := openPlace(root.fd, dir, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = other.writeUses(left)
+			other.close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, name)
+	}
+	if err := p.writeUses(uses); err != nil {
+		return nil, err
+	}
+	root.countChange(s.path)
+	slices.Sort(others)
+	return others, nil
 }
 
 // parseUses reads words that are a backslash and letters, and passes over all others.

@@ -18,7 +18,7 @@ func TestSpecialUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := s.List()
-	if want := []Info{{Name: "INBOX"}, {Name: "A", NoSelect: true}, {Name: "A.b", Use: `\Sent`}}; err != nil || !slices.Equal(list, want) {
+	if want := []Info{{Name: "INBOX"}, {Name: "A", NoSelect: true}, {Name: "A.b", Use: `\Sent`, Told: true}}; err != nil || !slices.Equal(list, want) {
 		t.Error(list, err)
 	}
 	os.Remove(filepath.Join(s.Path(), ".A.b", useName))

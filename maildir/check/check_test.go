@@ -139,6 +139,8 @@ func TestFind(t *testing.T) {
 		"plan":      {files: map[string]string{planName: "garbage"}, want: "warning rename-unfinished pennypost-rename 0"},
 		"journal":   {files: map[string]string{"pennypost-journal": "garbage"}, want: "error journal pennypost-journal 0"},
 		"cache":     {files: map[string]string{listName: list("1 :a"), "pennypost-cache": "garbage"}, want: "warning cache pennypost-cache 0"},
+		"metadata":  {files: map[string]string{maildir.MetadataName: "pennypost metadata 1\n/a \"b\"\nx\n"}, want: "warning metadata pennypost-metadata 0", left: true},
+		"account":   {files: map[string]string{maildir.AccountName: "pennypost metadata 1\nchanges 3\n/a \"b\"\n"}},
 		"utf7":      {files: map[string]string{".a&b&/maildirfolder": "", ".a&b&/cur/1.a": message, ".a&b&/new/1.b": message, ".a&b&/tmp/1": ""}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -196,7 +196,7 @@ func unfinished(name string) (time.Duration, bool) {
 	switch {
 	case name == "dovecot-uidlist.tmp", name == "dovecot-keywords.lock", name == "subscriptions.tmp", strings.HasPrefix(name, "dovecot-uidvalidity.tmp."):
 		return 10 * time.Minute, true
-	case name == "subscriptions.lock":
+	case name == "subscriptions.lock", name == "pennypost-metadata.lock":
 		return 2 * time.Minute, true
 	case strings.HasPrefix(name, "pennypost-") && strings.HasSuffix(name, ".tmp"):
 		return 10 * time.Minute, true
@@ -204,6 +204,26 @@ func unfinished(name string) (time.Duration, bool) {
 		return leftover, true
 	}
 	return 0, false
+}
+
+// metadata looks at what is noted about the folder, or about all the mail there is.
+func (f *folder) metadata(name string) {
+	data, st, err := f.dir.read(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case errors.Is(err, errIrregular) || errors.Is(err, unix.ELOOP):
+		f.plan(Finding{Severity: Error, Kind: kindMetadata, File: name, Text: "the annotations are no file", Mend: "set it aside"},
+			func(m *mending) error { return m.aside(name) })
+		return
+	case err != nil:
+		f.fail(name, err)
+		return
+	}
+	f.rights(name, &st, f.c.mode())
+	if _, faults := maildir.SurveyMetadata(string(data)); faults > 0 {
+		f.tell(Warning, kindMetadata, name, fmt.Sprintf("%s no annotation: whoever changes one drops them", plural(faults, "line is", "lines are")))
+	}
 }
 
 // next looks whether a UID may be given twice: the journal and Dovecot's index know which were given.

@@ -81,6 +81,10 @@ func (f *folder) look() {
 	f.keywords(files)
 	f.contents(files)
 	f.tmp()
+	f.metadata(maildir.MetadataName)
+	if f.sub == "" {
+		f.metadata(maildir.AccountName)
+	}
 	f.control()
 }
 

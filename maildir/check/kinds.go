@@ -43,6 +43,7 @@ const (
 	kindSubscriptions = "subscriptions"
 	kindSubscribed    = "subscribed-to-nothing"
 	kindQuota         = "quota"
+	kindMetadata      = "metadata"
 	kindJournal       = "journal"
 	kindCache         = "cache"
 )
