@@ -8,8 +8,6 @@ import (
 	"testing"
 )
 
-func value(s string) *string { return &s }
-
 func TestMetadata(t *testing.T) {
 	s := newStore(t)
 	if err := s.CreateFolder("a"); err != nil {
@@ -21,10 +19,10 @@ func TestMetadata(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetMetadata(folder, map[string]*string{"/shared/comment": value("of " + folder), "/private/comment": &odd}); err != nil {
+		if err := s.SetMetadata(folder, map[string]*string{"/shared/comment": new("of " + folder), "/private/comment": &odd}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetMetadata(folder, map[string]*string{"/shared/comment": nil, "/private/x": value("")}); err != nil {
+		if err := s.SetMetadata(folder, map[string]*string{"/shared/comment": nil, "/private/x": new("")}); err != nil {
 			t.Fatal(err)
 		}
 		if after, _ := s.MetadataChanges(); after != before+2 {
@@ -67,12 +65,12 @@ func TestMetadataBounds(t *testing.T) {
 	s := newStore(t)
 	changes := map[string]*string{}
 	for i := range MaxAnnotations {
-		changes["/private/vendor/x/"+strings.Repeat("y", i)] = value("")
+		changes["/private/vendor/x/"+strings.Repeat("y", i)] = new("")
 	}
 	if err := s.SetMetadata("INBOX", changes); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetMetadata("INBOX", map[string]*string{"/private/comment": value("one more"), "/private/vendor/x/y": value("other")}); !errors.Is(err, ErrAnnotations) {
+	if err := s.SetMetadata("INBOX", map[string]*string{"/private/comment": new("one more"), "/private/vendor/x/y": new("other")}); !errors.Is(err, ErrAnnotations) {
 		t.Error(err)
 	}
 	a, err := s.Metadata("INBOX")

@@ -77,6 +77,7 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 		Idle:      c.Idle,
 		Log:       c.Log,
 		Version:   version.String(),
+		Admin:     "mailto:postmaster@" + s.office.Me(), // RFC 5321 §4.5.1
 	}
 	if c.Preauth != nil {
 		store, err := maildir.Open(c.Preauth.Maildir)

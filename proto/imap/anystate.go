@@ -38,6 +38,7 @@ func (s *Session) capabilities() string {
 		"SPECIAL-USE",   // RFC 6154
 		"CREATE-SPECIAL-USE",
 		"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", // RFC 9208
+		"METADATA", "LIST-METADATA", // RFC 5464, RFC 9590
 		"STATUS=SIZE", // RFC 8438
 		"ESEARCH",     // RFC 4731
 		"SEARCHRES",   // RFC 5182

@@ -16,6 +16,7 @@ const (
 	utf8Accept                     // strings in UTF-8 (RFC 6855)
 	rev2                           // IMAP4rev2 (RFC 9051)
 	uidOnly                        // no message numbers (RFC 9586)
+	metadata                       // which annotations others change (RFC 5464 §4.4)
 )
 
 // features are what ENABLE knows.
@@ -28,6 +29,7 @@ var features = []struct {
 	{"UTF8=ACCEPT", utf8Accept},
 	{"IMAP4rev2", rev2},
 	{"UIDONLY", uidOnly},
+	{"METADATA", metadata},
 }
 
 // has tells whether one of the features in f is enabled.
@@ -53,6 +55,9 @@ func (s *Session) enable(p *parser) reply {
 	}
 	if err := p.end(); err != nil {
 		return bad(err)
+	}
+	if wanted&metadata != 0 {
+		s.heed()
 	}
 	s.untagged("%s", strings.Join(append([]string{"ENABLED"}, names...), " "))
 	if wanted&condstore != 0 {

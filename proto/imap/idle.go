@@ -52,6 +52,7 @@ func (s *Session) idle(p *parser) reply {
 		case s.view != nil:
 			s.news(true)
 		}
+		s.tellAnnotated()
 		if time.Since(told) >= stillHere {
 			told = time.Now()
 			s.untagged("OK still here")

@@ -29,6 +29,7 @@ func TestTranscripts(t *testing.T) {
 		s := &imap.Session{
 			Conn:    wire.New(c, 8192, 30*time.Minute),
 			MaxSize: 4000,
+			Admin:   "mailto:postmaster@example.org",
 			Log:     slog.New(slog.DiscardHandler),
 		}
 		open := func() *imap.User {

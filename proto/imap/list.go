@@ -1,31 +1,25 @@
 package imap
 
 import (
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
+
+	"pennypost/maildir"
 )
 
-// A name is what LIST can say about one mailbox name.
-type name struct {
-	text       string // UTF-8
-	wire       string // as on the wire, for patterns
-	exists     bool   // it is a mailbox; else only a level, or subscribed
-	noSelect   bool
-	level      bool // something that exists lies below
-	subscribed bool
-	use        string // special uses with a space between, or ""
-}
-
-// listing is a LIST command, taken apart (RFC 5258 §3).
+// A listing is a LIST command, taken apart (RFC 5258 §3).
 type listing struct {
 	extended   bool
 	reference  string
 	patterns   []string
 	subscribed bool // only those
-	recursive  bool // and those that have some of them below
 	special    bool // only those with a special use
+	recursive  bool // and those that have some of them below
 	tellSubs   bool
 	status     []string // RFC 5819
+	entries    []string // RFC 9590
 }
 
 // maxPatterns bounds the patterns in one LIST.
@@ -40,26 +34,20 @@ func (s *Session) list(p *parser) reply {
 		l.extended = true
 		p.list(func() { l.selectOption(p) })
 		p.sp()
-		if p.err == nil && l.recursive && !l.subscribed && !l.special {
+		if p.err == nil && l.recursive && l.criteria() == "" {
 			p.fail("RECURSIVEMATCH needs something to match")
 		}
 	}
-	l.reference = p.astringOrList()
+	l.reference = p.listMailbox() // some clients send it with wildcards
 	p.sp()
 	if strings.HasPrefix(p.rest, "(") {
 		l.extended = true
-		p.list(func() {
-			if len(l.patterns) == maxPatterns {
-				p.fail("too many patterns")
-				return
-			}
-			l.patterns = append(l.patterns, p.listMailbox())
-		})
+		p.list(func() { l.pattern(p) })
 		if p.err == nil && len(l.patterns) == 0 {
 			p.fail("pattern missing")
 		}
 	} else {
-		l.patterns = []string{p.listMailbox()}
+		l.pattern(p)
 	}
 	if p.take(" ") {
 		l.extended = true
@@ -75,11 +63,16 @@ func (s *Session) list(p *parser) reply {
 	return s.listNames(l)
 }
 
-// astringOrList is the reference: clients send it with wildcards, too.
-func (p *parser) astringOrList() string { return p.listMailbox() }
+func (l *listing) pattern(p *parser) {
+	if len(l.patterns) == maxPatterns {
+		p.fail("too many patterns")
+		return
+	}
+	l.patterns = append(l.patterns, p.listMailbox())
+}
 
 func (l *listing) selectOption(p *parser) {
-	switch o := p.keyword(); o {
+	switch p.keyword() {
 	case "SUBSCRIBED":
 		l.subscribed, l.tellSubs = true, true
 	case "REMOTE": // there are none
@@ -93,16 +86,39 @@ func (l *listing) selectOption(p *parser) {
 }
 
 func (l *listing) returnOption(p *parser) {
-	switch o := p.keyword(); o {
+	switch p.keyword() {
 	case "SUBSCRIBED":
 		l.tellSubs = true
 	case "CHILDREN", "SPECIAL-USE": // told in any case
 	case "STATUS":
 		p.sp()
 		l.status = p.statusAtts()
+	case "METADATA":
+		p.sp()
+		l.entries = p.entries()
 	default:
 		p.fail("no such return option")
 	}
+}
+
+// criteria are the selection options that a mailbox may meet, as CHILDINFO has
+// them (RFC 5258 §3.5).
+func (l *listing) criteria() string {
+	switch {
+	case l.subscribed && l.special:
+		return `"SUBSCRIBED" "SPECIAL-USE"`
+	case l.subscribed:
+		return `"SUBSCRIBED"`
+	case l.special:
+		return `"SPECIAL-USE"`
+	}
+	return ""
+}
+
+// meets tells whether a name satisfies the selection options: without any, all
+// that exists does.
+func (l *listing) meets(n *name) bool {
+	return (!l.subscribed || n.subscribed) && (!l.special || n.use != "") && (l.subscribed || n.exists)
 }
 
 func (s *Session) listNames(l listing) reply {
@@ -111,67 +127,84 @@ func (s *Session) listNames(l listing) reply {
 		s.untagged(`LIST (\Noselect) "%s" ""`, separator)
 		return ok("done")
 	}
-	names, err := s.names(l.tellSubs || l.subscribed)
+	names, err := s.names(l.tellSubs)
 	if err != nil {
 		return s.failed(err)
 	}
 	var patterns []pattern
 	for _, t := range l.patterns {
-		patterns = append(patterns, newPattern(l.reference+t))
-	}
-	chosen := func(n *name) bool {
-		return (!l.subscribed || n.subscribed) && (!l.special || n.use != "") &&
-			(l.subscribed || n.exists || n.level)
+		if t != "" { // RFC 5258 §3: it matches nothing here
+			patterns = append(patterns, newPattern(l.reference+t))
+		}
 	}
 	matched := make([]bool, len(names)) // by a pattern
-	below := make([]bool, len(names))   // chosen names lie below
+	below := make([]bool, len(names))   // names that meet the criteria lie below
 	hidden := make([]bool, len(names))  // some of them are matched by no pattern
 	index := make(map[string]int, len(names))
 	for i, n := range names {
 		matched[i] = slices.ContainsFunc(patterns, func(p pattern) bool { return p.matches(n) })
 		index[n.text] = i
 	}
-	if l.recursive {
-		for i, n := range names {
-			if !chosen(n) {
-				continue
-			}
-			for up := range parents(n.text) {
-				if k, ok := index[up]; ok {
-					below[k] = true
-					hidden[k] = hidden[k] || !matched[i]
-				}
+	for i, n := range names {
+		if !l.meets(n) {
+			continue
+		}
+		for up := range parents(n.text) {
+			if k, ok := index[up]; ok {
+				below[k] = true
+				hidden[k] = hidden[k] || !matched[i]
 			}
 		}
 	}
 	for i, n := range names {
-		if !matched[i] || !chosen(n) && !hidden[i] {
-			continue
-		}
-		s.tellName(n, l, below[i])
-		if len(l.status) > 0 && n.exists && !n.noSelect {
-			line, err := s.counts(n.text, l.status)
-			if err != nil { // RFC 5819 §2: left out if it cannot be had
-				s.failed(err)
-			}
-			s.Conn.WriteString(line)
+		meets := l.meets(n)
+		switch {
+		case !matched[i]:
+		case meets, l.recursive && hidden[i]:
+			s.listName(n, &l, meets, l.recursive && below[i])
+		case l.criteria() == "" && below[i] && (hidden[i] || !l.extended):
+			// RFC 3501 §6.3.8: a level of the hierarchy, which is no mailbox.
+			s.listName(n, &l, false, false)
 		}
 	}
 	return ok("done")
 }
 
+// listName tells of one name, and what else is asked of mailboxes that meet the
+// criteria themselves (RFC 5819 §2, RFC 9590 §3).
+func (s *Session) listName(n *name, l *listing, meets, below bool) {
+	var counts string
+	if meets && n.exists && len(l.status) > 0 {
+		var err error
+		if counts, err = s.counts(n.text, l.status); errors.Is(err, fs.ErrNotExist) || errors.Is(err, maildir.ErrGone) {
+			n.exists, meets = false, false // RFC 5819 §2: it has just become no mailbox
+		} else if err != nil {
+			s.failed(err) // left out
+		}
+	}
+	info := ""
+	if below {
+		info = ` ("CHILDINFO" (` + l.criteria() + `))`
+	}
+	s.tellName(n, l.extended, l.tellSubs, info)
+	s.Conn.WriteString(counts)
+	if meets && n.exists && len(l.entries) > 0 {
+		if err := s.tellEntries(n, l.entries); err != nil {
+			s.failed(err)
+		}
+	}
+}
+
 // tellName is one LIST response (RFC 9051 §7.3.1).
-func (s *Session) tellName(n *name, l listing, below bool) {
+func (s *Session) tellName(n *name, extended, subs bool, info string) {
 	var attrs []string
 	if !n.exists {
-		if l.extended {
+		if extended || s.has(rev2) {
 			attrs = append(attrs, `\NonExistent`)
 		}
 		attrs = append(attrs, `\Noselect`)
-	} else if n.noSelect {
-		attrs = append(attrs, `\Noselect`)
 	}
-	if l.tellSubs && n.subscribed {
+	if subs && n.subscribed {
 		attrs = append(attrs, `\Subscribed`)
 	}
 	if n.level {
@@ -182,175 +215,5 @@ func (s *Session) tellName(n *name, l listing, below bool) {
 	if n.use != "" {
 		attrs = append(attrs, n.use)
 	}
-	info := ""
-	if below && l.subscribed {
-		info = ` ("CHILDINFO" ("SUBSCRIBED"))`
-	} else if below {
-		info = ` ("CHILDINFO" ("SPECIAL-USE"))`
-	}
 	s.untagged(`LIST (%s) "%s" %s%s`, strings.Join(attrs, " "), separator, s.mailboxName(n.text), info)
-}
-
-// lsub = "LSUB" SP mailbox SP list-mailbox   (RFC 3501 §6.3.9)
-func (s *Session) lsub(p *parser) reply {
-	p.sp()
-	reference := p.astringOrList()
-	p.sp()
-	text := p.listMailbox()
-	if err := p.end(); err != nil {
-		return bad(err)
-	}
-	if text == "" {
-		s.untagged(`LSUB (\Noselect) "%s" ""`, separator)
-		return ok("done")
-	}
-	names, err := s.names(true)
-	if err != nil {
-		return s.failed(err)
-	}
-	pattern := newPattern(reference + text)
-	told := map[string]bool{}
-	for _, n := range names {
-		if !n.subscribed {
-			continue
-		}
-		if pattern.matches(n) {
-			told[n.text] = true
-			continue
-		}
-		// "%" matches foo when foo.bar is subscribed, and foo is not.
-		for up := range parents(n.text) {
-			if _, there := told[up]; !there && pattern.matches(s.newName(up)) {
-				told[up] = false
-			}
-		}
-	}
-	for _, t := range sortedNames(told) {
-		attrs := ""
-		if !told[t] {
-			attrs = `\Noselect`
-		}
-		s.untagged(`LSUB (%s) "%s" %s`, attrs, separator, s.mailboxName(t))
-	}
-	return ok("done")
-}
-
-func (s *Session) newName(text string) *name { return &name{text: text, wire: s.wireName(text)} }
-
-// parents yields the names above text, the nearest first.
-func parents(text string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for {
-			i := strings.LastIndex(text, separator)
-			if i <= 0 {
-				return
-			}
-			text = text[:i]
-			if !yield(text) {
-				return
-			}
-		}
-	}
-}
-
-func sortedNames[V any](m map[string]V) []string {
-	all := make([]string, 0, len(m))
-	for t := range m {
-		all = append(all, t)
-	}
-	slices.SortFunc(all, func(a, b string) int {
-		if (a == inbox) != (b == inbox) {
-			if a == inbox {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a, b)
-	})
-	return all
-}
-
-// names returns every name there is something to say about, INBOX first:
-// mailboxes, the levels above them, and with subs the subscribed ones.
-func (s *Session) names(subs bool) ([]*name, error) {
-	infos, err := s.user.Store.List()
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]*name{}
-	get := func(text string) *name {
-		n := all[text]
-		if n == nil {
-			n = s.newName(text)
-			all[text] = n
-		}
-		return n
-	}
-	for _, i := range infos {
-		n := get(i.Name)
-		n.exists, n.noSelect, n.use = true, i.NoSelect, i.Use
-		for up := range parents(i.Name) {
-			get(up).level = true
-		}
-	}
-	markSpecial(all)
-	if subs {
-		list, err := s.user.Store.Subscriptions()
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range list {
-			get(t).subscribed = true
-			for up := range parents(t) {
-				get(up) // for RECURSIVEMATCH; it is told only if it is a level
-			}
-		}
-	}
-	out := make([]*name, 0, len(all))
-	for _, t := range sortedNames(all) {
-		out = append(out, all[t])
-	}
-	return out, nil
-}
-
-// A specialUse is what a mailbox may be for, and the names, best first, that
-// clients give to such mailboxes (RFC 6154 §2).
-type specialUse struct {
-	use   string
-	names []string
-}
-
-var specialUses = []specialUse{
-	{`\Drafts`, []string{"drafts", "draft"}},
-	{`\Sent`, []string{"sent", "sent messages", "sent items", "sent mail", "sent-mail"}},
-	{`\Trash`, []string{"trash", "deleted messages", "deleted items", "deleted"}},
-	{`\Junk`, []string{"junk", "spam", "junk e-mail", "junk mail"}},
-	{`\Archive`, []string{"archive", "archives"}},
-}
-
-// markSpecial gives each use that no mailbox was made for to one by its name.
-func markSpecial(all map[string]*name) {
-	byLower := map[string]*name{}
-	taken := map[string]bool{}
-	for _, t := range sortedNames(all) {
-		n := all[t]
-		for use := range strings.FieldsSeq(n.use) {
-			taken[use] = true
-		}
-		if !n.exists || n.noSelect || n.use != "" {
-			continue
-		}
-		lower := strings.TrimPrefix(strings.ToLower(t), "inbox.")
-		if byLower[lower] == nil {
-			byLower[lower] = n
-		}
-	}
-	for _, u := range specialUses {
-		for _, t := range u.names {
-			if n := byLower[t]; n != nil && !taken[u.use] {
-				n.use = u.use
-				break
-			}
-		}
-	}
 }

@@ -120,11 +120,14 @@ func (s *Session) create(p *parser) reply {
 	if strings.EqualFold(name, inbox) {
 		return no("ALREADYEXISTS", "there is always an INBOX")
 	}
+	if why := canBeFor(name, uses); why != "" {
+		return no("USEATTR", why) // RFC 6154 §3
+	}
 	if len(uses) > 0 {
-		if why, err := s.canBeFor(uses); err != nil {
+		if taken, err := s.taken(uses); err != nil {
 			return s.failed(err)
-		} else if why != "" {
-			return no("USEATTR", why)
+		} else if taken {
+			return no("USEATTR", "there is a mailbox of this use")
 		}
 	}
 	if err := s.user.Store.CreateFolder(name, uses...); err != nil {
@@ -161,26 +164,41 @@ func (p *parser) createParam(uses []string) []string {
 	return uses
 }
 
-// canBeFor tells why a new mailbox cannot have these uses, "" if it can (RFC 6154
-// §3), and spells them as everybody does.
-func (s *Session) canBeFor(uses []string) (why string, err error) {
-	infos, err := s.user.Store.List()
-	if err != nil {
-		return "", err
-	}
+// canBeFor tells why a mailbox cannot have these uses, "" if it can, and
+// spells them as everybody does: it has one of those that we know, and stands
+// where clients look for it.
+func canBeFor(mailbox string, uses []string) (why string) {
 	for i, use := range uses {
 		at := slices.IndexFunc(specialUses, func(u specialUse) bool { return strings.EqualFold(u.use, use) })
 		if at < 0 {
-			return "no mailbox here can be for that", nil
+			return "no mailbox here can be for that"
 		}
 		uses[i] = specialUses[at].use
-		for _, other := range infos {
-			if slices.Contains(strings.Fields(other.Use), uses[i]) {
-				return "there is a mailbox of this use", nil
-			}
-		}
 	}
-	return "", nil
+	switch {
+	case len(uses) == 0:
+		return ""
+	case len(uses) > 1:
+		return "a mailbox has one use"
+	case mailbox == inbox:
+		return "INBOX is for what comes in"
+	case !isTop(mailbox):
+		return "such a mailbox stands at the top"
+	}
+	return ""
+}
+
+// isTop tells whether a name has no other above it, but perhaps INBOX.
+func isTop(name string) bool {
+	return !strings.Contains(strings.TrimPrefix(name, inbox+separator), separator)
+}
+
+// taken tells whether a mailbox was made for one of these uses.
+func (s *Session) taken(uses []string) (bool, error) {
+	infos, err := s.user.Store.List()
+	return slices.ContainsFunc(infos, func(i maildir.Info) bool {
+		return slices.ContainsFunc(strings.Fields(i.Use), func(use string) bool { return slices.Contains(uses, use) })
+	}), err
 }
 
 // delete = "DELETE" SP mailbox   (RFC 9051 §6.3.5). Names below stay.
@@ -242,11 +260,27 @@ func (s *Session) rename(p *parser) reply {
 	case from != inbox && strings.HasPrefix(to, from+separator):
 		return no("CANNOT", "a mailbox cannot go below itself")
 	}
+	if buries, err := s.buries(from, to); err != nil {
+		return s.failed(err)
+	} else if buries {
+		return no("CANNOT", "a mailbox with a special use stays at the top")
+	}
 	s.shutIf(from)
 	if err := s.user.Store.RenameFolder(from, to); err != nil {
 		return s.failed(err)
 	}
+	s.notice.renamed(from, to)
 	return ok("renamed")
+}
+
+// buries tells whether a RENAME would take a mailbox that was made for a use
+// away from the top, where clients look for it.
+func (s *Session) buries(from, to string) (bool, error) {
+	if isTop(to) {
+		return false, nil
+	}
+	infos, err := s.user.Store.List()
+	return slices.ContainsFunc(infos, func(i maildir.Info) bool { return i.Name == from && i.Use != "" }), err
 }
 
 // subscribe = "SUBSCRIBE" SP mailbox   (RFC 9051 §6.3.7). The mailbox need not
@@ -262,8 +296,12 @@ func (s *Session) unsubscribe(p *parser) reply {
 
 func (s *Session) subscription(p *parser, do func(*maildir.Store, string) error) reply {
 	p.sp()
+	p.kind()
 	name := p.mailbox()
-	if err := p.end(); err != nil {
+	switch err := p.end(); {
+	case errors.Is(err, errBoards):
+		return no("NONEXISTENT", errBoards.Error())
+	case err != nil:
 		return bad(err)
 	}
 	if err := do(s.user.Store, strings.TrimSuffix(name, separator)); err != nil {

@@ -30,6 +30,9 @@ type parser struct {
 	utf8    bool   // names are UTF-8 as they stand (RFC 9051 §5.1, RFC 6855 §3)
 	holds   bool   // it has message numbers, which may not change while it runs
 
+	names  []mentioned            // of mailboxes
+	exists func(name string) bool // whether there is such a mailbox; nil: who knows
+
 	// more reads the announced literal and the line behind it. Nil refuses
 	// every literal.
 	more func(l announced) (text, line string, err error)
@@ -248,7 +251,10 @@ func pending(line string) (announced, bool) {
 	return announcement(line[i:])
 }
 
-func (p *parser) literal() string {
+func (p *parser) literal() string { return p.text(p.literal8()) }
+
+// literal8 is a literal behind "~", which may hold NUL (RFC 4466 §6).
+func (p *parser) literal8() string {
 	l, ok := announcement(p.rest)
 	if !ok {
 		p.want("literal")
@@ -264,7 +270,7 @@ func (p *parser) literal() string {
 		return ""
 	}
 	p.rest = line
-	return p.text(text)
+	return text
 }
 
 // number = 1*DIGIT, below 2^32
@@ -348,7 +354,7 @@ func (p *parser) mailbox() string {
 
 func (p *parser) name8(s string) string {
 	if strings.EqualFold(s, inbox) {
-		return inbox
+		return p.mention(s, inbox)
 	}
 	if len(s) > maxName {
 		p.fail("mailbox name too long")
@@ -359,14 +365,14 @@ func (p *parser) name8(s string) string {
 			p.fail("mailbox name is not UTF-8")
 			return ""
 		}
-		return belowInbox(s)
+		return p.mention(s, p.normal(belowInbox(s)))
 	}
 	name, ok := maildir.DecodeUTF7(s)
 	if !ok {
 		p.fail("mailbox name is not modified UTF-7")
 		return ""
 	}
-	return belowInbox(name)
+	return p.mention(name, p.normal(belowInbox(name)))
 }
 
 // listMailbox = 1*list-char / string; it stays as it is on the wire.

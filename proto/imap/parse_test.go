@@ -287,8 +287,16 @@ func TestWildRandom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := newGlob(p).matches(name); got != want {
+		if got := newGlob(p, "*%", "").matches(name); got != want {
 			t.Fatalf("%q matches %q: %v", p, name, got)
+		}
+		re = strings.NewReplacer(".", `\.`, "*", ".*", "%", ".").Replace(p)
+		found, err := regexp.MatchString("^"+re+"$", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newGlob(p, "*", "%?").matches(name); got != found {
+			t.Fatalf("%q finds %q: %v", p, name, got)
 		}
 		if want {
 			matched++

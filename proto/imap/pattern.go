@@ -1,6 +1,10 @@
 package imap
 
-import "strings"
+import (
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+)
 
 // A pattern matches names: "*" any characters, "%" any but the separator
 // (RFC 9051 §6.3.9). INBOX is the same in every case, as a level above others
@@ -8,8 +12,14 @@ import "strings"
 type pattern struct{ exact, upper *glob }
 
 func newPattern(text string) pattern {
-	text = belowInbox(text)
-	return pattern{newGlob(text), newGlob(strings.ToUpper(text))}
+	text = norm.NFC.String(belowInbox(text)) // RFC 9051 §5.1
+	return pattern{newGlob(text, "*%", ""), newGlob(strings.ToUpper(text), "*%", "")}
+}
+
+// newFind is the pattern of FIND, where "%" and "?" are any one character
+// (RFC 1730 §A.6.3.OBS.1).
+func newFind(text string) pattern {
+	return pattern{newGlob(text, "*", "%?"), newGlob(strings.ToUpper(text), "*", "%?")}
 }
 
 // belowInbox is name with INBOX in capitals if that is its first level.
@@ -35,11 +45,14 @@ type glob struct {
 	n     int               // places from there on
 	any   []uint64          // those of "*"
 	level []uint64          // those of "%"
+	one   []uint64          // those of any one character
 	at    map[byte][]uint64 // those of each other octet
 }
 
-func newGlob(text string) *glob {
-	i := strings.IndexAny(text, "*%")
+// newGlob takes a text in which the octets of wild stand for many characters,
+// those of single for one.
+func newGlob(text, wild, single string) *glob {
+	i := strings.IndexAny(text, wild+single)
 	if i < 0 {
 		return &glob{head: text}
 	}
@@ -48,15 +61,18 @@ func newGlob(text string) *glob {
 		return nil // nothing is as long
 	}
 	words := len(text)/64 + 1
-	g.any, g.level, g.at = make([]uint64, words), make([]uint64, words), map[byte][]uint64{}
+	g.any, g.level, g.one, g.at = make([]uint64, words), make([]uint64, words), make([]uint64, words), map[byte][]uint64{}
 	for i := 0; i < len(text); g.n++ {
 		set := g.any
-		switch j := i + len(text[i:]) - len(strings.TrimLeft(text[i:], "*%")); {
+		switch j := i + len(text[i:]) - len(strings.TrimLeft(text[i:], wild)); {
 		case j > i: // a run of wildcards is one: the strongest of it
 			if !strings.Contains(text[i:j], "*") {
 				set = g.level
 			}
 			i = j
+		case strings.IndexByte(single, text[i]) >= 0:
+			set = g.one
+			i++
 		default:
 			if set = g.at[text[i]]; set == nil {
 				set = make([]uint64, words)
@@ -78,7 +94,7 @@ func (g *glob) matches(text string) bool {
 		return ok && text == ""
 	}
 	now := make([]uint64, len(g.any))
-	now[0] = 1 | 2 // the wildcard it begins with may stand for nothing
+	now[0] = 1 | (g.any[0]|g.level[0])&1<<1 // the wildcard it begins with may stand for nothing
 	for i := range len(text) {
 		c := text[i]
 		at := g.at[c]
@@ -89,10 +105,12 @@ func (g *glob) matches(text string) bool {
 				stay |= g.level[w]
 			}
 			next := v&stay | moved
+			step := g.one[w]
 			if at != nil {
-				next |= v & at[w] << 1
-				moved = v & at[w] >> 63
+				step |= at[w]
 			}
+			next |= v & step << 1
+			moved = v & step >> 63
 			// No wildcard follows another, so this is all there is to skip.
 			skip := next & (g.any[w] | g.level[w])
 			next |= skip<<1 | skipped

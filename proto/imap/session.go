@@ -76,6 +76,12 @@ var commands = map[string]command{
 	"UNSUBSCRIBE": {in: mailboxes, do: (*Session).unsubscribe}, // §6.3.8
 	"LIST":        {in: mailboxes, do: (*Session).list},        // §6.3.9
 	"LSUB":        {in: mailboxes, do: (*Session).lsub},        // RFC 3501 §6.3.9
+	"GETMETADATA": {in: mailboxes, do: (*Session).getMetadata}, // RFC 5464 §4.2
+	"SETMETADATA": {in: mailboxes, do: (*Session).setMetadata}, // RFC 5464 §4.3
+	"RLIST":       {in: mailboxes, do: (*Session).list},        // RFC 2193 §5.1
+	"RLSUB":       {in: mailboxes, do: (*Session).lsub},        // RFC 2193 §5.2
+	"FIND":        {in: mailboxes, do: (*Session).find},        // RFC 1730 §A.6.3.OBS
+	"BBOARD":      {in: mailboxes, do: (*Session).bboard},      // RFC 1176
 	"NAMESPACE":   {in: mailboxes, do: (*Session).namespace},   // §6.3.10
 	"STATUS":      {in: mailboxes, do: (*Session).status},      // §6.3.11
 	"APPEND":      {in: mailboxes, do: (*Session).append},      // §6.3.12
@@ -134,6 +140,7 @@ type Session struct {
 	Idle      time.Duration // silence that ends the session; 0: 30 minutes (RFC 9051 §5.4)
 	Log       *slog.Logger
 	Version   string // for ID, told to users only
+	Admin     string // URI of the administrator, or "" (RFC 5464 §3.2.1.1)
 
 	ctx     context.Context
 	state   state
@@ -154,6 +161,7 @@ type Session struct {
 	memo    *memo
 
 	overQuota bool // and the client has heard it
+	notice    *notice
 }
 
 // DefaultMaxSize is how many octets a message may have.
@@ -327,7 +335,7 @@ func (s *Session) turn() error {
 	}
 	p := &parser{rest: line, utf8: s.has(rev2 | utf8Accept), uidOnly: s.has(uidOnly)}
 	p.more = func(l announced) (string, string, error) { return s.literal(p, l) }
-	p.line = line
+	p.line, p.exists = line, s.exists
 
 	tag := p.tag()
 	p.tagged = tag
@@ -345,6 +353,8 @@ func (s *Session) turn() error {
 		s.news(!holds)
 		s.tellModSeq(&r)
 	}
+	s.tellNormal(p, r)
+	s.tellAnnotated()
 	code := r.code
 	if code == starttlsNow {
 		r.code = ""
