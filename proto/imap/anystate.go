@@ -46,6 +46,10 @@ func (s *Session) capabilities() string {
 		"OBJECTID",    // RFC 8474
 		"SAVEDATE",    // RFC 8514
 		"PREVIEW",     // RFC 8970
+		"SORT",        // RFC 5256
+		"ESORT",       // RFC 5267 §3
+		"I18NLEVEL=1", // RFC 5255 §4.3
+		"SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
 	return strings.Join(caps, " ")

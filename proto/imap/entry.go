@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"pennypost/maildir"
 	"pennypost/proto/mimetree"
@@ -98,7 +99,7 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 	w.add(maildir.TextTo, appendFirst(w.b, env.To))
 	w.add(maildir.TextCc, appendFirst(w.b, env.Cc))
 	w.add(maildir.TextThread, appendThread(w.b, env))
-	if t, ok := mimetree.ParseDate(env.Date); ok {
+	if t, ok := sentTime(env.Date); ok {
 		_, zone := t.Zone()
 		e.Sent, e.Zone, e.HasSent = t.Unix(), int16(zone/60), true
 	}
@@ -117,6 +118,21 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 	}
 	w.finish(e)
 	return nil
+}
+
+// sentTime reads a Date field. When its time of day cannot be read it is that of
+// midnight UTC (RFC 5256 §2.2).
+func sentTime(date string) (time.Time, bool) {
+	if t, ok := mimetree.ParseDate(date); ok {
+		return t, true
+	}
+	words := strings.Fields(date[:min(len(date), 100)])
+	for n := min(len(words), 5); n >= 3; n-- {
+		if t, ok := mimetree.ParseDate(strings.Join(words[:n], " ") + " 00:00:00 +0000"); ok {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // lacks is how many octets of its CRLF the last line of the message lacks.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"pennypost/maildir"
@@ -179,6 +180,31 @@ func TestBaseSubject(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%.60q: %.60q, want %q", subject, got, want)
+		}
+	}
+}
+
+// RFC 5256 §2.2
+func TestSentTime(t *testing.T) {
+	for date, want := range map[string]string{
+		"31 Dec 2000 16:01:33 -0800":         "2001-01-01T00:01:33Z",
+		"1 Jan 2001 00:01:33 +0000":          "2001-01-01T00:01:33Z",
+		"Mon, 1 Feb 1999 10:00:00 nonsense":  "1999-02-01T10:00:00Z",
+		"Mon, 1 Feb 1999 10:00:00":           "1999-02-01T10:00:00Z",
+		"Mon, 1 Feb 1999 31:99:00 +0000":     "1999-02-01T00:00:00Z",
+		"1 Feb 1999 noon":                    "1999-02-01T00:00:00Z",
+		"1 Feb 1999":                         "1999-02-01T00:00:00Z",
+		"32 Feb 1999 10:00:00 +0000":         "",
+		"yesterday":                          "",
+		"":                                   "",
+		strings.Repeat("1 Feb 1999 ", 10000): "1999-02-01T00:00:00Z",
+	} {
+		got := ""
+		if at, ok := sentTime(date); ok {
+			got = at.UTC().Format(time.RFC3339)
+		}
+		if got != want {
+			t.Errorf("%.60q: %q, want %q", date, got, want)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type memory struct {
 	octets   int64
 	columns  map[string]*column
 	recalls  map[string]*recall
+	tables   [sortKeyCount]*table
 	clock    int64 // counts uses
 	idle     *time.Timer
 }
@@ -61,6 +62,7 @@ func (m *memory) forget() {
 func (m *memory) clear() {
 	memories.Add(-m.octets)
 	m.octets, m.columns, m.recalls = 0, nil, nil
+	clear(m.tables[:])
 	if m.idle != nil {
 		m.idle.Stop()
 		m.idle = nil
@@ -105,7 +107,18 @@ func (m *memory) drop() bool {
 			oldest, last = name, c.used
 		}
 	}
-	if oldest == "" {
+	var table *table
+	for _, t := range m.tables {
+		if t != nil && t.used < last {
+			table, last = t, t.used
+		}
+	}
+	switch {
+	case table != nil:
+		m.shrink(table.held)
+		m.tables[table.key] = nil
+		return true
+	case oldest == "":
 		return false
 	}
 	m.shrink(m.columns[oldest].octets())

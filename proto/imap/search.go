@@ -11,7 +11,7 @@ func (s *Session) search(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	found, refused := s.ask(g, r)
+	found, refused := s.ask(g, r, nil)
 	if refused != nil {
 		return *refused
 	}
@@ -25,8 +25,9 @@ func (s *Session) search(p *parser) reply {
 }
 
 // ask asks a program of the selected mailbox, and saves the result if it is to
-// be saved. refused, unless nil, is the answer instead.
-func (s *Session) ask(g *program, r *returns) (found []int, refused *reply) {
+// be saved; in the order of criteria, if there are any. refused, unless nil, is
+// the answer instead.
+func (s *Session) ask(g *program, r *returns, by []criterion) (found []int, refused *reply) {
 	v := s.view
 	no, yes := g.refused()
 	if r.modSeq = g.modSeq; g.modSeq {
@@ -34,7 +35,10 @@ func (s *Session) ask(g *program, r *returns) (found []int, refused *reply) {
 	}
 	if !yes {
 		var err error
-		if found, err = g.find(s.ctx, v); err != nil {
+		if found, err = g.find(s.ctx, v); err == nil && len(by) > 0 {
+			found, err = v.inOrder(s.ctx, by, found)
+		}
+		if err != nil {
 			no, yes = s.failed(err), true
 		}
 	}

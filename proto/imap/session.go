@@ -97,12 +97,16 @@ var commands = map[string]command{
 	"EXPUNGE":     {in: selected, do: (*Session).expunge},                               // §6.4.3
 	"SEARCH":      {in: selected, do: (*Session).search, holds: true, numbers: true},    // §6.4.4
 	"PARTIAL":     {in: selected, do: (*Session).partial, holds: true, numbers: true},   // RFC 1730 §6.4.6
+	"SORT":        {in: selected, do: (*Session).sort, holds: true, numbers: true},      // RFC 5256 §3
+	"THREAD":      {in: selected, do: (*Session).thread, holds: true, numbers: true},    // RFC 5256 §3
 	"FETCH":       {in: selected, do: (*Session).fetch, holds: true, numbers: true},     // §6.4.5
 	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true, numbers: true}, // §6.4.6
 	"COPY":        {in: selected, do: (*Session).copy, numbers: true},                   // §6.4.7
 	"MOVE":        {in: selected, do: (*Session).move, numbers: true},                   // §6.4.8
 	"UID EXPUNGE": {in: selected, do: (*Session).expunge},                               // §6.4.9
 	"UID SEARCH":  {in: selected, do: (*Session).search},                                // §6.4.9
+	"UID SORT":    {in: selected, do: (*Session).sort},                                  // RFC 5256 §3
+	"UID THREAD":  {in: selected, do: (*Session).thread},                                // RFC 5256 §3
 	"UID FETCH":   {in: selected, do: (*Session).fetch},                                 // §6.4.9
 	"UID STORE":   {in: selected, do: (*Session).storeFlag},                             // §6.4.9
 	"UID COPY":    {in: selected, do: (*Session).copy},                                  // §6.4.9

@@ -1,0 +1,59 @@
+package imap
+
+// sortKeys are the rules sort-key of RFC 5256 §5 and RFC 5957 §5.
+var sortKeys = map[string]sortKey{
+	"ARRIVAL": sortArrival, "CC": sortCc, "DATE": sortDate, "FROM": sortFrom,
+	"SIZE": sortSize, "SUBJECT": sortSubject, "TO": sortTo,
+	"DISPLAYFROM": sortDisplayFrom, "DISPLAYTO": sortDisplayTo,
+}
+
+// sort = "SORT" [SP search-return-opts] SP sort-criteria SP search-criteria
+// (RFC 5256 §5, RFC 5267 §5)
+func (s *Session) sort(p *parser) reply {
+	p.sp()
+	r := s.searchReturn(p)
+	by := p.sortCriteria()
+	p.sp()
+	g := s.criteria(p)
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	found, refused := s.ask(g, r, by)
+	if refused != nil {
+		return *refused
+	}
+	switch {
+	case !r.extended:
+		s.tellSearch("SORT", p.byUID, found, g.modSeq)
+	case r.tells():
+		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
+	}
+	return ok("done")
+}
+
+// sortCriteria = "(" sort-criterion *(SP sort-criterion) ")"
+// sort-criterion = ["REVERSE" SP] sort-key
+func (p *parser) sortCriteria() (by []criterion) {
+	var seen [sortKeyCount]bool
+	p.list(func() {
+		c := criterion{}
+		if p.word("REVERSE") {
+			c.reverse = true
+			p.sp()
+		}
+		name := p.keyword()
+		key, known := sortKeys[name]
+		if !known && p.err == nil {
+			p.fail("no such sort key")
+		}
+		c.key = key
+		if !seen[key] { // what was sorted by already is alike
+			seen[key] = true
+			by = append(by, c)
+		}
+	})
+	if len(by) == 0 && p.err == nil {
+		p.fail("sort key missing")
+	}
+	return by
+}

@@ -1,0 +1,138 @@
+package imap
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"runtime"
+	"slices"
+
+	"pennypost/maildir"
+)
+
+// A criterion is the rule sort-criterion: what to sort by (RFC 5256 §5).
+type criterion struct {
+	key     sortKey
+	reverse bool
+}
+
+// A rank is where a message stands by the first criterion, as far as a number
+// can say it, and its place among the messages.
+type rank struct {
+	first uint64
+	i     int32
+}
+
+// An ordering compares messages by their places.
+type ordering struct {
+	criteria []criterion
+	keys     []keys
+	rows     [][]uint32
+}
+
+// ordered gives the places of messages, whose UIDs rise, in the order of the
+// criteria; those that are alike stay as they are (RFC 5256 §3, BASE.6.4.SORT).
+func (v *view) ordered(ctx context.Context, by []criterion, msgs []maildir.Message) ([]int32, error) {
+	o := &ordering{criteria: by}
+	for _, c := range by {
+		keys, rows, err := v.keys(ctx, c.key, msgs)
+		if err != nil {
+			return nil, err
+		}
+		o.keys, o.rows = append(o.keys, keys), append(o.rows, rows)
+	}
+	ranks := make([]rank, len(msgs))
+	for i := range ranks {
+		ranks[i] = rank{o.first(i), int32(i)}
+	}
+	sortOnCores(ranks, o.compare)
+	places := make([]int32, len(ranks))
+	for k, r := range ranks {
+		places[k] = r.i
+	}
+	return places, nil
+}
+
+// first is the number that a rank begins with.
+func (o *ordering) first(i int) (n uint64) {
+	switch c := o.keys[0].(type) {
+	case *numberKeys:
+		n = uint64(c.rows[o.rows[0][i]]) ^ 1<<63
+	case *textKeys:
+		n = head(c.row(o.rows[0][i]))
+	}
+	if o.criteria[0].reverse {
+		return ^n
+	}
+	return n
+}
+
+func (o *ordering) compare(a, b rank) int {
+	if a.first != b.first {
+		return cmp.Compare(a.first, b.first)
+	}
+	for k, c := range o.keys {
+		d := 0
+		i, j := o.rows[k][a.i], o.rows[k][b.i]
+		switch c := c.(type) {
+		case *numberKeys:
+			d = cmp.Compare(c.rows[i], c.rows[j])
+		case *textKeys:
+			d = bytes.Compare(c.row(i), c.row(j))
+		}
+		if d == 0 {
+			continue
+		}
+		if o.criteria[k].reverse {
+			return -d
+		}
+		return d
+	}
+	return cmp.Compare(a.i, b.i)
+}
+
+// sortOnCores sorts with two cores where that pays.
+func sortOnCores(ranks []rank, compare func(a, b rank) int) {
+	if len(ranks) < 4096 || runtime.GOMAXPROCS(0) < 2 {
+		slices.SortFunc(ranks, compare)
+		return
+	}
+	half := len(ranks) / 2
+	a, b := slices.Clone(ranks[:half]), ranks[half:]
+	onCores(2, func(i int) { slices.SortFunc([][]rank{a, b}[i], compare) })
+	// What is taken from b stands behind what is written: nothing is lost.
+	for k := 0; len(a) > 0; k++ {
+		if len(b) > 0 && compare(b[0], a[0]) < 0 {
+			ranks[k], b = b[0], b[1:]
+		} else {
+			ranks[k], a = a[0], a[1:]
+		}
+	}
+}
+
+// those are the messages with the given numbers, which rise.
+func (v *view) those(numbers []int) []maildir.Message {
+	var set numSet
+	for _, n := range numbers {
+		set = set.add(uint32(n))
+	}
+	msgs := make([]maildir.Message, 0, len(numbers))
+	for _, m := range v.each(set) {
+		msgs = append(msgs, m.Message)
+	}
+	return msgs
+}
+
+// inOrder brings the numbers of messages, which rise, into the order of the
+// criteria.
+func (v *view) inOrder(ctx context.Context, by []criterion, found []int) ([]int, error) {
+	places, err := v.ordered(ctx, by, v.those(found))
+	if err != nil {
+		return nil, err
+	}
+	sorted := make([]int, len(found))
+	for i, k := range places {
+		sorted[i] = found[k]
+	}
+	return sorted, nil
+}
