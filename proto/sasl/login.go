@@ -6,15 +6,13 @@ import "unicode/utf8"
 // server asks for the name, then for the password. A client may send the name
 // as its initial response.
 type loginServer struct {
-	verify Verifier
-	name   *string
-	asked  bool
+	base
+	name *string
 }
 
 func (s *loginServer) Next(response []byte) ([]byte, bool, error) {
 	switch {
-	case response == nil && !s.asked:
-		s.asked = true
+	case s.wait(response):
 		return []byte("Username:"), false, nil
 	case !utf8.Valid(response):
 		return nil, false, ErrMalformed
@@ -22,8 +20,10 @@ func (s *loginServer) Next(response []byte) ([]byte, bool, error) {
 		name := string(response)
 		s.name, s.asked = &name, true
 		return []byte("Password:"), false, nil
+	case *s.name == "" || len(response) == 0:
+		return nil, false, ErrMalformed
 	}
-	err := verify(s.verify, "", *s.name, string(response))
+	err := s.admit(Claim{Name: *s.name, Secret: string(response)})
 	return nil, err == nil, err
 }
 

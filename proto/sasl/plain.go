@@ -2,24 +2,19 @@ package sasl
 
 import (
 	"bytes"
-	"strings"
 	"unicode/utf8"
 )
 
 // plainServer is RFC 4616: one response holds all.
-type plainServer struct {
-	verify  Verifier
-	started bool
-}
+type plainServer struct{ base }
 
 func (s *plainServer) Next(response []byte) ([]byte, bool, error) {
-	if response == nil && !s.started {
-		s.started = true
+	if s.wait(response) {
 		return []byte{}, false, nil
 	}
-	authzid, name, password, err := parsePlain(response)
+	c, err := parsePlain(response)
 	if err == nil {
-		err = verify(s.verify, authzid, name, password)
+		err = s.admit(c)
 	}
 	return nil, err == nil, err
 }
@@ -27,23 +22,12 @@ func (s *plainServer) Next(response []byte) ([]byte, bool, error) {
 // parsePlain takes a response apart:
 //
 //	message = [authzid] UTF8NUL authcid UTF8NUL passwd   (RFC 4616 §2)
-func parsePlain(response []byte) (authzid, name, password string, err error) {
+func parsePlain(response []byte) (Claim, error) {
 	part := bytes.Split(response, []byte{0})
-	if len(part) != 3 || !utf8.Valid(response) {
-		return "", "", "", ErrMalformed
+	if len(part) != 3 || len(part[1]) == 0 || len(part[2]) == 0 || !utf8.Valid(response) {
+		return Claim{}, ErrMalformed
 	}
-	return string(part[0]), string(part[1]), string(part[2]), nil
-}
-
-// verify asks v about names and passwords that can be ones.
-func verify(v Verifier, authzid, name, password string) error {
-	switch {
-	case name == "" || password == "" || strings.ContainsRune(name+password, 0):
-		return ErrMalformed
-	case authzid != "" && authzid != name:
-		return ErrAuthzid
-	}
-	return v(authzid, name, password)
+	return Claim{Authzid: string(part[0]), Name: string(part[1]), Secret: string(part[2])}, nil
 }
 
 type plainClient struct{ authzid, user, pass string }
