@@ -15,7 +15,7 @@ func (s *Session) capabilities() string {
 			caps = append(caps, "STARTTLS")
 		}
 		if s.mayLogin() {
-			caps = append(caps, mechanisms()...)
+			caps = append(caps, s.mechanisms()...)
 		} else {
 			caps = append(caps, "LOGINDISABLED")
 		}

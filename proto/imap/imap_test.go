@@ -14,6 +14,7 @@ import (
 	"pennypost/maildir"
 	"pennypost/proto/imap"
 	"pennypost/proto/prototest"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -23,7 +24,8 @@ func TestMain(m *testing.M) {
 }
 
 // Transcripts whose name begins with login start with LOGIN, those with tls
-// offer STARTTLS, all others are PREAUTH.
+// offer STARTTLS, those with auth offer every mechanism (prototest.SASL) and
+// STARTTLS, all others are PREAUTH.
 func TestTranscripts(t *testing.T) {
 	prototest.Run(t, "testdata/*.txt", func(ctx context.Context, t *testing.T, dir string, c net.Conn) {
 		s := &imap.Session{
@@ -47,6 +49,17 @@ func TestTranscripts(t *testing.T) {
 		case "tls":
 			s.TLS = prototest.Certificate(t)
 			s.Login = login(open)
+		case "auth":
+			s.Cleartext = true
+			s.TLS = prototest.Certificate(t)
+			prototest.AskCertificate(t, s.TLS)
+			s.SASL = prototest.SASL()
+			s.Login = func(c sasl.Claim) (*imap.User, error) {
+				if err := prototest.Login(c); err != nil {
+					return nil, err
+				}
+				return open(), nil
+			}
 		default:
 			s.Preauth = open()
 		}
@@ -54,12 +67,12 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
-func login(open func() *imap.User) func(name, password string) (*imap.User, error) {
-	return func(name, password string) (*imap.User, error) {
+func login(open func() *imap.User) func(sasl.Claim) (*imap.User, error) {
+	return func(c sasl.Claim) (*imap.User, error) {
 		switch {
-		case name == "broken":
+		case c.Name == "broken":
 			return nil, context.DeadlineExceeded
-		case name != "bob" || password != "hungry":
+		case c.Name != "bob" || c.Secret != "hungry":
 			return nil, imap.ErrRefused
 		}
 		return open(), nil

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"time"
@@ -19,8 +20,17 @@ func (s *Session) encrypted() bool {
 // mayLogin says whether a password may be sent now (RFC 9051 §11.5).
 func (s *Session) mayLogin() bool { return s.encrypted() || s.Cleartext }
 
-func mechanisms() (caps []string) {
-	for _, m := range sasl.Mechanisms() {
+// channel is the state of TLS; nil without it.
+func (s *Session) channel() *tls.ConnectionState {
+	if state, yes := s.Conn.TLS(); yes {
+		return &state
+	}
+	return nil
+}
+
+// mechanisms are the ways to log in that capabilities lists.
+func (s *Session) mechanisms() (caps []string) {
+	for _, m := range s.SASL.Mechanisms(s.channel()) {
 		caps = append(caps, "AUTH="+m)
 	}
 	return caps
@@ -58,7 +68,7 @@ func (s *Session) login(p *parser) reply {
 	if !s.mayLogin() {
 		return no("PRIVACYREQUIRED", "not without TLS")
 	}
-	return s.admitted(s.verify(name, password))
+	return s.admitted(s.admit(sasl.Claim{Mechanism: "LOGIN", Name: name, Secret: password}))
 }
 
 // authenticate = "AUTHENTICATE" SP auth-type [SP initial-resp] *(CRLF base64)
@@ -80,76 +90,82 @@ func (s *Session) authenticate(p *parser) reply {
 	if !s.mayLogin() {
 		return no("PRIVACYREQUIRED", "not without TLS")
 	}
-	exchange, known := sasl.NewServer(mechanism, func(_, name, password string) error {
-		return s.verify(name, password)
-	})
+	exchange, known := s.SASL.Server(mechanism, s.channel(), s.admit)
 	if !known {
 		return no("CANNOT", "no such mechanism")
 	}
-	for {
-		challenge, done, err := exchange.Next(response)
-		switch {
-		case errors.Is(err, sasl.ErrMalformed):
-			return bad(err)
-		case errors.Is(err, sasl.ErrAuthzid):
-			return s.admitted(ErrRefused)
-		case err != nil || done:
-			return s.admitted(err)
-		}
-		s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
-		line, err := s.Conn.ReadLine()
-		if err != nil {
-			p.fatal = broken(err)
-			return bad(err)
-		}
-		p.line = line
-		if line == "*" {
-			return bad(errors.New("called off"))
-		}
-		if response, err = base64.StdEncoding.DecodeString(line); err != nil {
-			return bad(errBase64)
-		}
-		if response == nil {
-			response = []byte{}
-		}
+	err := sasl.Exchange(exchange, response, func(challenge []byte) ([]byte, error) { return s.ask(p, challenge) })
+	if p.fatal != nil || errors.Is(err, errCalledOff) || errors.Is(err, errBase64) || errors.Is(err, sasl.ErrMalformed) {
+		return bad(err)
 	}
+	return s.admitted(err)
 }
 
-var errBase64 = errors.New("not BASE64")
+var (
+	errBase64    = errors.New("not BASE64")
+	errCalledOff = errors.New("called off")
+)
+
+// ask sends a challenge and waits for the response to it. "*" calls the
+// exchange off (RFC 9051 §6.2.2).
+func (s *Session) ask(p *parser, challenge []byte) ([]byte, error) {
+	s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
+	line, err := s.Conn.ReadLine()
+	if err != nil {
+		p.fatal = broken(err)
+		return nil, p.fatal
+	}
+	p.line = line
+	if line == "*" {
+		return nil, errCalledOff
+	}
+	response, err := base64.StdEncoding.Strict().DecodeString(line)
+	if err != nil {
+		return nil, errBase64
+	}
+	return response, nil
+}
 
 // initial decodes an initial response; "=" is an empty one (RFC 4959 §3).
 func initial(s string) ([]byte, error) {
 	if s == "=" {
 		return []byte{}, nil
 	}
-	response, err := base64.StdEncoding.DecodeString(s)
+	response, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil || len(response) == 0 {
 		return nil, errBase64
 	}
 	return response, nil
 }
 
-// verify asks who somebody is, and lets the user in.
-func (s *Session) verify(name, password string) error {
+// admit asks who somebody is, and lets the user in.
+func (s *Session) admit(c sasl.Claim) error {
 	if s.Login == nil {
 		return ErrRefused
 	}
-	u, err := s.Login(name, password)
+	u, err := s.Login(c)
 	if err != nil {
-		s.Log.Warn("login refused", "user", name, "err", err)
+		s.Log.Warn("login refused", "user", c.Name, "mechanism", c.Mechanism, "err", err)
 		return err
 	}
 	s.enter(u)
+	s.Log.Info("login", "user", u.Name, "mechanism", c.Mechanism)
 	return nil
 }
 
-// admitted answers LOGIN and AUTHENTICATE. All who are refused hear the same,
-// and later each time.
+// admitted answers LOGIN and AUTHENTICATE (RFC 5530 §3). All who are refused
+// hear the same, and later each time. Why somebody may not come in, only those
+// hear who have proved who they are.
 func (s *Session) admitted(err error) reply {
 	switch {
 	case err == nil:
-		s.Log.Info("login", "user", s.name())
 		return reply{"OK", "CAPABILITY " + s.capabilities(), "logged in"}
+	case errors.Is(err, sasl.ErrAuthzid):
+		return no("AUTHORIZATIONFAILED", "that is somebody else")
+	case errors.Is(err, sasl.ErrExpired):
+		return no("EXPIRED", "the account has expired")
+	case errors.Is(err, sasl.ErrBlocked):
+		return no("CONTACTADMIN", "the administrator has closed this account")
 	case !errors.Is(err, ErrRefused):
 		return no("UNAVAILABLE", "cannot look that up now")
 	}

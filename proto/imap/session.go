@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"pennypost/maildir"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -113,9 +114,10 @@ var commands = map[string]command{
 	"UID MOVE":    {in: selected, do: (*Session).move},                                  // §6.4.9
 }
 
-// ErrRefused is what Login returns for a wrong name or password; every other
-// error is trouble of ours, and the client may come again.
-var ErrRefused = errors.New("no such name or password")
+// ErrRefused is what Login returns for a wrong name or password; but for the
+// others of package sasl every error is trouble of ours, and the client may
+// come again.
+var ErrRefused = sasl.ErrRefused
 
 // A User is somebody who is logged in.
 type User struct {
@@ -130,7 +132,10 @@ type Session struct {
 
 	// Login says who somebody is (RFC 9051 §6.2). Nobody is anybody if it
 	// is nil.
-	Login func(name, password string) (*User, error)
+	Login func(sasl.Claim) (*User, error)
+
+	// SASL has the ways to log in beside passwords (RFC 9051 §6.2.2).
+	SASL sasl.Options
 
 	// Preauth, unless nil, is whom the launcher vouches for: the greeting
 	// is PREAUTH (RFC 9051 §7.1.4), or, if Tag is not empty, the answer to

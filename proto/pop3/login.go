@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -17,6 +18,17 @@ func (s *Session) secure() bool {
 	_, encrypted := s.Conn.TLS()
 	return encrypted
 }
+
+// channel is the state of TLS; nil without it.
+func (s *Session) channel() *tls.ConnectionState {
+	if state, encrypted := s.Conn.TLS(); encrypted {
+		return &state
+	}
+	return nil
+}
+
+// mechanisms are those of AUTH.
+func (s *Session) mechanisms() []string { return s.SASL.Mechanisms(s.channel()) }
 
 // passwords says whether the client may send one (RFC 5034 §4: not in the
 // clear by default).
@@ -48,29 +60,43 @@ func (s *Session) pass(arg string) reply {
 	case name == "":
 		return s.nonsense("USER first")
 	}
-	return s.login(name, arg, nil)
+	return s.login(sasl.Claim{Mechanism: "USER", Name: name, Secret: arg})
 }
 
 // apop cannot be had: the digest needs a password stored in the clear
 // (RFC 1939 §7), and the greeting offers no timestamp.
 func (s *Session) apop(string) reply { return s.nonsense("APOP is not offered") }
 
-// login opens the maildrop for name, or says no: the same words after the same
-// time for whatever was wrong with the pair. refused is the reason why it is
-// not even tried.
-func (s *Session) login(name, password string, refused error) reply {
-	err := refused
-	if err == nil && strings.ContainsRune(name+password, 0) {
-		err = ErrRefused
+// login answers a claim.
+func (s *Session) login(c sasl.Claim) reply {
+	store, err := s.admit(c)
+	return s.admitted(store, err, c.Name)
+}
+
+// admit opens the mail of a user.
+func (s *Session) admit(c sasl.Claim) (*maildir.Store, error) {
+	if strings.ContainsRune(c.Name+c.Secret, 0) {
+		return nil, ErrRefused
 	}
-	var store *maildir.Store
-	if err == nil {
-		store, err = s.Login(s.ctx, name, password)
+	return s.Login(s.ctx, c)
+}
+
+// admitted opens the maildrop for name, or says no: the same words after the
+// same time for whatever was wrong with the pair. Why somebody may not come in,
+// only those hear who have proved who they are (RFC 3206 §5).
+func (s *Session) admitted(store *maildir.Store, err error, name string) reply {
+	refused := errors.Is(err, ErrRefused)
+	if refused || errors.Is(err, sasl.ErrAuthzid) || errors.Is(err, sasl.ErrExpired) || errors.Is(err, sasl.ErrBlocked) {
+		s.Log.Warn("login refused", "user", name, "err", err)
 	}
-	if !errors.Is(err, ErrRefused) {
+	switch {
+	case errors.Is(err, sasl.ErrAuthzid):
+		return no("[AUTH] that is somebody else")
+	case errors.Is(err, sasl.ErrExpired), errors.Is(err, sasl.ErrBlocked):
+		return no("[AUTH] %v", err)
+	case !refused:
 		return s.open(store, err, name)
 	}
-	s.Log.Warn("login refused", "user", name, "err", err)
 	if s.wrong++; s.wrong >= wrongLogins {
 		s.state = over
 	}
@@ -108,7 +134,7 @@ func (s *Session) auth(arg string) reply {
 	if arg == "" {
 		return ok("mechanisms follow").with(func(w io.Writer) error {
 			if s.passwords() {
-				io.WriteString(w, strings.Join(sasl.Mechanisms(), "\r\n")+"\r\n")
+				io.WriteString(w, strings.Join(s.mechanisms(), "\r\n")+"\r\n")
 			}
 			return nil
 		})
@@ -117,10 +143,12 @@ func (s *Session) auth(arg string) reply {
 		return s.inTheClear()
 	}
 	mechanism, initial, given := strings.Cut(arg, " ")
-	var name, password string
-	exchange, known := sasl.NewServer(mechanism, func(_, n, p string) error {
-		name, password = n, p
-		return nil
+	var store *maildir.Store
+	var name string
+	exchange, known := s.SASL.Server(mechanism, s.channel(), func(c sasl.Claim) (err error) {
+		name = c.Name
+		store, err = s.admit(c)
+		return err
 	})
 	if !known {
 		return s.nonsense("no such mechanism")
@@ -134,31 +162,38 @@ func (s *Session) auth(arg string) reply {
 	}
 	s.Conn.SetLimit(authLimit)
 	defer s.Conn.SetLimit(lineLimit)
-	for {
-		challenge, done, err := exchange.Next(response)
-		switch {
-		case errors.Is(err, sasl.ErrAuthzid):
-			return s.login(name, password, ErrRefused)
-		case err != nil:
-			return s.nonsense("%v", err)
-		case done:
-			return s.login(name, password, nil)
-		}
-		s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
-		line, err := s.readLine()
-		switch {
-		case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrLineEnd):
-			return s.nonsense("%v", err)
-		case err != nil:
-			s.lost = err
-			return no("authentication ended")
-		case line == "*":
-			return no("authentication cancelled")
-		}
-		if response, err = decode(line); err != nil {
-			return s.nonsense("%v", err)
-		}
+	err := sasl.Exchange(exchange, response, s.ask)
+	switch {
+	case s.lost != nil:
+		return no("authentication ended")
+	case errors.Is(err, errCancelled):
+		return no("%v", err)
+	case errors.Is(err, errBase64), errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrLineEnd), errors.Is(err, sasl.ErrMalformed):
+		return s.nonsense("%v", err)
 	}
+	return s.admitted(store, err, name)
+}
+
+var (
+	errCancelled = errors.New("authentication cancelled")
+	errBase64    = errors.New("not base64")
+)
+
+// ask sends a challenge and waits for the response to it. "*" calls the
+// exchange off (RFC 5034 §4).
+func (s *Session) ask(challenge []byte) ([]byte, error) {
+	s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
+	line, err := s.readLine()
+	switch {
+	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrLineEnd):
+		return nil, err
+	case err != nil:
+		s.lost = err
+		return nil, err
+	case line == "*":
+		return nil, errCancelled
+	}
+	return decode(line)
 }
 
 // decode = base64 / "="   (RFC 5034 §5), never nil when there is no error.
@@ -168,7 +203,7 @@ func decode(text string) ([]byte, error) {
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || strings.ContainsAny(text, "\r\n") {
-		return nil, errors.New("not base64")
+		return nil, errBase64
 	}
 	return b, nil
 }
@@ -198,7 +233,7 @@ func (s *Session) capa(string) reply {
 		list = append(list, "USER")
 	}
 	if s.passwords() && s.Open == nil {
-		list = append(list, "SASL "+strings.Join(sasl.Mechanisms(), " "))
+		list = append(list, "SASL "+strings.Join(s.mechanisms(), " "))
 	}
 	if s.TLS != nil && !s.secure() && s.state == authorization {
 		list = append(list, "STLS")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pennypost/maildir"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -80,16 +81,20 @@ const (
 
 // ErrRefused is what Login returns for a wrong name or password, as opposed to
 // trouble on our side.
-var ErrRefused = errors.New("wrong name or password")
+var ErrRefused = sasl.ErrRefused
 
 // A Session is one conversation with one client. The caller sets the exported
 // fields and calls Serve once.
 type Session struct {
 	Conn *wire.Conn
 
-	// Login opens the mail of a user who knows the password. ErrRefused says
-	// that he does not; any other error is ours, and he may come again.
-	Login func(ctx context.Context, name, password string) (*maildir.Store, error)
+	// Login opens the mail of a user who is who he says. ErrRefused says that he
+	// is not; but for the others of package sasl any error is ours, and he may
+	// come again.
+	Login func(context.Context, sasl.Claim) (*maildir.Store, error)
+
+	// SASL has the ways to log in beside passwords (RFC 5034).
+	SASL sasl.Options
 
 	// Open, if not nil, opens the mail of a client who need not log in. User
 	// is that client's name for the log.

@@ -18,6 +18,7 @@ import (
 	"pennypost/maildir"
 	"pennypost/proto/pop3"
 	"pennypost/proto/prototest"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -28,14 +29,14 @@ func session(c net.Conn, dir string) *pop3.Session {
 	return &pop3.Session{
 		Conn: wire.New(c, 255, 10*time.Minute),
 		Log:  slog.New(slog.DiscardHandler),
-		Login: func(_ context.Context, name, password string) (*maildir.Store, error) {
-			if name == "carol" {
+		Login: func(_ context.Context, c sasl.Claim) (*maildir.Store, error) {
+			if c.Name == "carol" {
 				return nil, errors.New("disk away")
 			}
-			if want, known := passwords[name]; !known || password != want {
+			if want, known := passwords[c.Name]; !known || c.Secret != want || c.Authzid != "" && c.Authzid != c.Name {
 				return nil, pop3.ErrRefused
 			}
-			return maildir.Open(filepath.Join(dir, name))
+			return maildir.Open(filepath.Join(dir, c.Name))
 		},
 	}
 }
@@ -49,7 +50,24 @@ func TestPlain(t *testing.T) {
 	})
 }
 
-// They are not, but there is TLS.
+// There are more ways to log in than passwords.
+func TestSASL(t *testing.T) {
+	config := prototest.Certificate(t)
+	prototest.AskCertificate(t, config)
+	prototest.Run(t, "testdata/sasl/*.txt", func(ctx context.Context, t *testing.T, dir string, c net.Conn) {
+		s := session(c, dir)
+		s.Cleartext, s.TLS, s.SASL = true, config, prototest.SASL()
+		s.Login = func(_ context.Context, c sasl.Claim) (*maildir.Store, error) {
+			if err := prototest.Login(c); err != nil {
+				return nil, err
+			}
+			return maildir.Open(filepath.Join(dir, "bob"))
+		}
+		s.Serve(ctx)
+	})
+}
+
+// Passwords in the clear are not accepted, but there is TLS.
 func TestTLS(t *testing.T) {
 	config := prototest.Certificate(t)
 	prototest.Run(t, "testdata/tls/*.txt", func(ctx context.Context, t *testing.T, dir string, c net.Conn) {
@@ -129,8 +147,8 @@ func FuzzSession(f *testing.F) {
 			go io.Copy(&heard, client)
 			s := session(server, "")
 			s.Cleartext = true
-			s.Login = func(_ context.Context, name, password string) (*maildir.Store, error) {
-				if name != "bob" || password != "hungry" {
+			s.Login = func(_ context.Context, c sasl.Claim) (*maildir.Store, error) {
+				if c.Name != "bob" || c.Secret != "hungry" {
 					return nil, pop3.ErrRefused
 				}
 				dir := t.TempDir()

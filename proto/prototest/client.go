@@ -82,7 +82,7 @@ func (c *client) encrypt(ctx context.Context) error {
 	c.mu.Lock()
 	c.raw = w
 	c.mu.Unlock()
-	t := tls.Client(turned{c.conn, r}, &tls.Config{InsecureSkipVerify: true})
+	t := tls.Client(turned{c.conn, r}, &tls.Config{InsecureSkipVerify: true, GetClientCertificate: showOwn})
 	if err := t.HandshakeContext(ctx); err != nil {
 		return err
 	}
@@ -104,6 +104,14 @@ func (c *client) encrypt(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// clientCertificate is what clients show to a server that asks for one.
+var clientCertificate = sync.OnceValues(func() (tls.Certificate, error) { return selfSigned("bob") })
+
+func showOwn(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	cert, err := clientCertificate()
+	return &cert, err
 }
 
 // turned is a connection that is read elsewhere.
@@ -154,6 +162,9 @@ func selfSigned(host string) (tls.Certificate, error) {
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		NotBefore:    time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC),
 		NotAfter:     time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC),
+
+		BasicConstraintsValid: true, // it is the root of itself
+		IsCA:                  true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err

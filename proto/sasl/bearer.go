@@ -27,7 +27,11 @@ func (s *bearerServer) Next(response []byte) ([]byte, bool, error) {
 		return []byte{}, false, nil
 	}
 	c, err := s.parse(string(response))
-	if err == nil {
+	switch {
+	case err != nil:
+	case c.Secret == "":
+		err = ErrRefused // the client wants to know what token it should have (RFC 7628 §4.3)
+	default:
 		err = s.admit(c)
 	}
 	if errors.Is(err, ErrRefused) {
@@ -50,23 +54,22 @@ func parseBearer(text string) (Claim, error) {
 	if err != nil || g.flag[0] == 'p' || !strings.HasPrefix(rest, kvsep) || !strings.HasSuffix(rest, kvsep) || len(rest) < 2 {
 		return Claim{}, ErrMalformed
 	}
-	c := Claim{Name: g.authzid}
+	c, found := Claim{Name: g.authzid}, false
 	for pair := range strings.SplitSeq(rest[1:len(rest)-1], kvsep) {
-		key, value, found := strings.Cut(pair, "=")
+		key, value, pairs := strings.Cut(pair, "=")
 		switch {
 		case pair == "":
 			continue // behind the last one
-		case !found || !isKey(key) || !isValue(value):
-			return Claim{}, ErrMalformed
-		case key == "auth" && c.Secret != "":
+		case !pairs || !isKey(key) || !isValue(value) || key == "auth" && found:
 			return Claim{}, ErrMalformed
 		case key == "auth":
+			found = true
 			if c.Secret, err = bearerToken(value); err != nil {
 				return Claim{}, err
 			}
 		}
 	}
-	if c.Secret == "" {
+	if !found {
 		return Claim{}, ErrMalformed
 	}
 	return c, nil
@@ -84,11 +87,14 @@ func isValue(s string) bool {
 	})
 }
 
-// bearerToken reads what stands in an Authorization header:
+// bearerToken reads what stands in an Authorization header, "" if that is empty:
 //
 //	credentials = "Bearer" 1*SP b64token   (RFC 6750 §2.1)
 //	b64token    = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
 func bearerToken(value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
 	scheme, token, _ := strings.Cut(value, " ")
 	token = strings.TrimLeft(token, " ")
 	bare := strings.TrimRight(token, "=")

@@ -73,6 +73,7 @@ func TestServer(t *testing.T) {
 		{"OAUTHBEARER", []string{"-", "y,a=bob,\x01auth=bearer  bobs-token\x01new=x\x01\x01"}, `""`, nil},
 		{"OAUTHBEARER", []string{"n,a=bob,\x01auth=Bearer stale\x01\x01", "\x01"}, `"{\"status\":\"invalid_token\"}"`, sasl.ErrRefused},
 		{"OAUTHBEARER", []string{"n,,\x01auth=Bearer bobs-token\x01\x01", "\x01"}, `"{\"status\":\"invalid_token\"}"`, sasl.ErrRefused},
+		{"OAUTHBEARER", []string{"n,a=bob,\x01auth=\x01\x01", "\x01"}, `"{\"status\":\"invalid_token\"}"`, sasl.ErrRefused},
 		{"OAUTHBEARER", []string{"\x01"}, "", sasl.ErrMalformed},
 		{"OAUTHBEARER", []string{""}, "", sasl.ErrMalformed},
 		{"OAUTHBEARER", []string{"n,a=bob,\x01\x01"}, "", sasl.ErrMalformed},

@@ -109,7 +109,7 @@ func (s *scramServer) first(response []byte) ([]byte, bool, error) {
 		return nil, false, err
 	}
 	if value := s.bound(g); value != "" {
-		return sorry(value, ErrMalformed)
+		return sorry(value, ErrRefused)
 	}
 	s.gs2 = g
 	if s.claim.Name, err = Prepare(m.name); err == nil {

@@ -76,7 +76,7 @@ func TestScramExample(t *testing.T) {
 		{[]string{"n,,m=new,n=user,r=x", ""}, []string{"e=extensions-not-supported"}, sasl.ErrMalformed},
 		{[]string{"n,,n=\u0007,r=x", ""}, []string{"e=invalid-username-encoding"}, sasl.ErrMalformed},
 		{[]string{"n,,n=\u00ad,r=x", ""}, []string{"e=invalid-username-encoding"}, sasl.ErrMalformed},
-		{[]string{"p=tls-unique,,n=user,r=x", ""}, []string{"e=channel-binding-not-supported"}, sasl.ErrMalformed},
+		{[]string{"p=tls-unique,,n=user,r=x", ""}, []string{"e=channel-binding-not-supported"}, sasl.ErrRefused},
 		{[]string{"p=tls_unique,,n=user,r=x"}, nil, sasl.ErrMalformed},
 	} {
 		s, _ := rfc7677().Server("scram-sha-256", nil, func(c sasl.Claim) error {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"pennypost/proto/sasl"
 )
 
 // hello is HELO: no extensions.
@@ -42,7 +41,7 @@ func (s *Session) ehlo(arg string) reply {
 		lines = append(lines, "STARTTLS")
 	}
 	if s.Login != nil && (s.encrypted() || s.ClearLogin) {
-		lines = append(lines, "AUTH "+strings.Join(sasl.Mechanisms(), " "))
+		lines = append(lines, "AUTH "+strings.Join(s.SASL.Mechanisms(s.channel()), " "))
 	}
 	return say(250, "", append(lines, "HELP")...)
 }

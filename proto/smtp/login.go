@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -48,12 +49,12 @@ func (s *Session) auth(arg string) reply {
 		return say(501, "5.5.4", "AUTH wants a mechanism")
 	}
 	var user string
-	exchange, ok := sasl.NewServer(mechanism, func(_, name, password string) (err error) {
-		user, err = s.Login(s.ctx, name, password)
+	exchange, ok := s.SASL.Server(mechanism, s.channel(), func(c sasl.Claim) (err error) {
+		user, err = s.Login(s.ctx, c)
 		if err == nil {
-			s.Log.Info("login", "user", user, "mechanism", strings.ToUpper(mechanism))
+			s.Log.Info("login", "user", user, "mechanism", c.Mechanism)
 		} else {
-			s.Log.Warn("login refused", "user", name, "err", err)
+			s.Log.Warn("login refused", "user", c.Name, "mechanism", c.Mechanism, "err", err)
 		}
 		return err
 	})
@@ -64,14 +65,36 @@ func (s *Session) auth(arg string) reply {
 		return r
 	}
 	s.user = user
+	s.Conn.SetLimit(s.limit())
 	s.Conn.SetIdle(s.Idle)
 	return say(235, "2.7.0", "welcome")
 }
 
+// channel is the state of TLS; nil without it.
+func (s *Session) channel() *tls.ConnectionState {
+	if state, encrypted := s.Conn.TLS(); encrypted {
+		return &state
+	}
+	return nil
+}
+
+// limit is how many octets a command may have: a token in an initial response
+// is longer than anything else (RFC 4954 §4).
+func (s *Session) limit() int {
+	if s.SASL.Tokens && s.Login != nil && s.user == "" {
+		return authLimit
+	}
+	return lineLimit
+}
+
+// errEnded says that the client has called an exchange off, or been told
+// already why it cannot go on.
+var errEnded = errors.New("authentication ended")
+
 // exchange carries the responses and challenges. When the client is not in, the
 // reply says why.
 func (s *Session) exchange(x sasl.Server, initial string, has bool) (r reply, in bool) {
-	defer s.Conn.SetLimit(lineLimit)
+	defer func() { s.Conn.SetLimit(s.limit()) }()
 	s.Conn.SetLimit(authLimit)
 	var response []byte // nil: none yet
 	if has {
@@ -79,36 +102,44 @@ func (s *Session) exchange(x sasl.Server, initial string, has bool) (r reply, in
 			return badBase64, false
 		}
 	}
-	for {
-		challenge, done, err := x.Next(response)
-		switch {
-		case done:
-			return reply{}, true
-		case errors.Is(err, sasl.ErrMalformed):
-			return say(501, "5.5.2", sasl.ErrMalformed.Error()), false
-		case err != nil:
-			return s.noLogin(err), false
-		}
-		s.send(say(334, "", base64.StdEncoding.EncodeToString(challenge)))
-		line, err := s.Conn.ReadLine()
-		switch {
-		case errors.Is(err, wire.ErrTooLong):
-			return say(500, "5.5.6", "line too long"), false
-		case errors.Is(err, wire.ErrLineEnd):
-			return badBase64, false
-		case err != nil:
-			return s.lost(err), false
-		case line == "*":
-			return say(501, "5.7.0", "as you like"), false
-		}
-		if line == "" {
-			line = "=" // an empty response; only the initial one needs the sign
-		}
-		var ok bool
-		if response, ok = decode(line); !ok {
-			return badBase64, false
-		}
+	err := sasl.Exchange(x, response, func(challenge []byte) (response []byte, err error) {
+		response, r, err = s.ask(challenge)
+		return response, err
+	})
+	switch {
+	case err == nil:
+		return reply{}, true
+	case errors.Is(err, errEnded):
+		return r, false
+	case errors.Is(err, sasl.ErrMalformed):
+		return say(501, "5.5.2", sasl.ErrMalformed.Error()), false
 	}
+	return s.noLogin(err), false
+}
+
+// ask sends a challenge and waits for the response to it. "*" calls the
+// exchange off (RFC 4954 §4). With errEnded comes what the client is to hear.
+func (s *Session) ask(challenge []byte) ([]byte, reply, error) {
+	s.send(say(334, "", base64.StdEncoding.EncodeToString(challenge)))
+	line, err := s.Conn.ReadLine()
+	switch {
+	case errors.Is(err, wire.ErrTooLong):
+		return nil, say(500, "5.5.6", "line too long"), errEnded
+	case errors.Is(err, wire.ErrLineEnd):
+		return nil, badBase64, errEnded
+	case err != nil:
+		return nil, s.lost(err), errEnded
+	case line == "*":
+		return nil, say(501, "5.7.0", "as you like"), errEnded
+	}
+	if line == "" {
+		line = "=" // an empty response; only the initial one needs the sign
+	}
+	response, ok := decode(line)
+	if !ok {
+		return nil, badBase64, errEnded
+	}
+	return response, reply{}, nil
 }
 
 var badBase64 = say(501, "5.5.2", "not base64")
@@ -125,8 +156,13 @@ func decode(text string) ([]byte, bool) {
 // noLogin refuses a password, slower each time, and the client after some of
 // them.
 func (s *Session) noLogin(err error) reply {
-	if errors.Is(err, sasl.ErrAuthzid) {
+	switch {
+	case errors.Is(err, sasl.ErrAuthzid):
 		err = &Error{Code: 535, Status: "5.7.8", Text: "that is somebody else", Err: err}
+	case errors.Is(err, sasl.ErrExpired), errors.Is(err, sasl.ErrBlocked):
+		err = &Error{Code: 525, Status: "5.7.13", Text: err.Error(), Err: err} // RFC 5248 §2.4
+	case errors.Is(err, sasl.ErrRefused):
+		err = &Error{Code: 535, Status: "5.7.8", Text: "wrong name or password", Err: err}
 	}
 	r := refuse(err, say(454, "4.7.0", "trouble here; try again later"))
 	s.failed++

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -101,10 +102,14 @@ type Session struct {
 	// any number.
 	MaxSize int64
 
-	// Login returns who it is that has the password; AUTH is not offered
-	// without it. An error may be an *Error; any other means that it could not
-	// be found out. Login may take its time, to slow down who guesses.
-	Login func(ctx context.Context, name, password string) (user string, err error)
+	// Login returns who it is that makes a claim; AUTH is not offered without
+	// it. An error may be one of package sasl or an *Error; any other means that
+	// it could not be found out. Login may take its time, to slow down who
+	// guesses.
+	Login func(context.Context, sasl.Claim) (user string, err error)
+
+	// SASL has the ways to log in beside passwords (RFC 4954).
+	SASL sasl.Options
 
 	NeedLogin  bool // a client has to log in before MAIL (RFC 6409 §4.3)
 	ClearLogin bool // and may do so without encryption
@@ -189,7 +194,7 @@ func (s *Session) Serve(ctx context.Context) error {
 		s.Idle = defaultIdle
 	}
 	s.ctx, s.state = ctx, greeting
-	s.Conn.SetLimit(lineLimit)
+	s.Conn.SetLimit(s.limit())
 	s.Conn.SetIdle(min(helloTime, s.Idle))
 	s.send(say(220, "", s.Name+" ESMTP"))
 	// A TLS client hello is no line: nobody waits for the end of it.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pennypost/proto/prototest"
+	"pennypost/proto/sasl"
 	"pennypost/proto/smtp"
 	"pennypost/proto/wire"
 )
@@ -34,6 +35,11 @@ func TestTranscripts(t *testing.T) {
 				s.Login = login
 			case "clear-login":
 				s.Login, s.ClearLogin = login, true
+			case "sasl":
+				s.SASL, s.ClearLogin = prototest.SASL(), true
+				s.TLS = prototest.Certificate(t)
+				prototest.AskCertificate(t, s.TLS)
+				s.Login = func(_ context.Context, c sasl.Claim) (string, error) { return c.Name, prototest.Login(c) }
 			case "need-login":
 				s.NeedLogin = true
 			case "trusted":
@@ -66,14 +72,16 @@ func hamburger(c net.Conn, dir string) *smtp.Session {
 	}
 }
 
-func login(_ context.Context, name, password string) (string, error) {
+func login(_ context.Context, c sasl.Claim) (string, error) {
 	switch {
-	case name == "bob" && password == "hungry":
+	case c.Name == "bob" && c.Secret == "hungry" && c.Authzid != "" && c.Authzid != "bob":
+		return "", sasl.ErrAuthzid
+	case c.Name == "bob" && c.Secret == "hungry":
 		return "bob@hamburger.edu", nil
-	case name == "carol":
+	case c.Name == "carol":
 		return "", errors.New("disk trouble")
 	}
-	return "", &smtp.Error{Code: 535, Status: "5.7.8", Text: "wrong name or password"}
+	return "", sasl.ErrRefused
 }
 
 func check(_ context.Context, e *smtp.Envelope, rcpt string) error {
