@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"pennypost/cmd/internal/version"
 	"pennypost/maildir"
 	"pennypost/proto/imap"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -68,9 +68,11 @@ type server struct {
 
 // serve holds one conversation.
 func (s *server) serve(ctx context.Context, c *daemon.Client) {
+	door := guard.Door{Guard: &s.guesses, Office: s.office, Service: "imap", Peer: c.Peer}
 	session := &imap.Session{
 		Conn:      wire.New(c.Conn, 8192, c.Idle),
-		Login:     func(name, password string) (*imap.User, error) { return s.login(ctx, c.Peer, name, password) },
+		Login:     func(claim sasl.Claim) (*imap.User, error) { return s.login(ctx, door, claim) },
+		SASL:      door.Options(ctx),
 		TLS:       c.TLS,
 		Cleartext: c.Cleartext,
 		MaxSize:   s.maxSize,
@@ -96,11 +98,8 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 }
 
 // login opens the mail of a user.
-func (s *server) login(ctx context.Context, peer, name, password string) (*imap.User, error) {
-	u, err := s.guesses.Login(ctx, s.office, peer, name, password)
-	if errors.Is(err, account.ErrRefused) {
-		return nil, imap.ErrRefused
-	}
+func (s *server) login(ctx context.Context, door guard.Door, claim sasl.Claim) (*imap.User, error) {
+	u, err := door.Login(ctx, claim)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +12,7 @@ import (
 	"pennypost/cmd/internal/guard"
 	"pennypost/maildir"
 	"pennypost/proto/pop3"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -50,14 +50,16 @@ func serve(c *cli.Context) error {
 
 // converse holds one session for a client.
 func (s *server) converse(ctx context.Context, c *daemon.Client) {
+	door := guard.Door{Guard: &s.guard, Office: s.office, Service: "pop3", Peer: c.Peer}
 	session := &pop3.Session{
 		Conn:      wire.New(c.Conn, 255, c.Idle),
 		TLS:       c.TLS,
 		Cleartext: c.Cleartext,
 		Idle:      c.Idle,
 		Log:       c.Log,
-		Login: func(ctx context.Context, name, password string) (*maildir.Store, error) {
-			return s.login(ctx, c.Peer, name, password)
+		SASL:      door.Options(ctx),
+		Login: func(ctx context.Context, claim sasl.Claim) (*maildir.Store, error) {
+			return s.login(ctx, door, claim)
 		},
 	}
 	if c.Preauth != nil {
@@ -70,13 +72,10 @@ func (s *server) converse(ctx context.Context, c *daemon.Client) {
 	session.Conn.Hangup()
 }
 
-// login opens the mail of who knows the password, slowly for an address from
-// which there were wrong ones.
-func (s *server) login(ctx context.Context, peer, name, password string) (*maildir.Store, error) {
-	u, err := s.guard.Login(ctx, s.office, peer, name, password)
-	if errors.Is(err, account.ErrRefused) {
-		return nil, pop3.ErrRefused
-	}
+// login opens the mail of who is who he says, slowly for an address from which
+// there were wrong passwords.
+func (s *server) login(ctx context.Context, door guard.Door, claim sasl.Claim) (*maildir.Store, error) {
+	u, err := door.Login(ctx, claim)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"pennypost/cmd/internal/account"
 	"pennypost/cmd/internal/daemon"
 	"pennypost/cmd/internal/delivery"
+	"pennypost/cmd/internal/guard"
+	"pennypost/proto/sasl"
 	"pennypost/proto/smtp"
 )
 
@@ -20,12 +22,14 @@ type desk struct {
 	trusted bool
 }
 
-// login checks a password, slowly when there were wrong ones before.
-func (d *desk) login(ctx context.Context, name, password string) (string, error) {
-	u, err := d.guard.Login(ctx, d.office, d.client.Peer, name, password)
-	if errors.Is(err, account.ErrRefused) {
-		return "", &smtp.Error{Code: 535, Status: "5.7.8", Text: err.Error()}
-	}
+// door is where the client logs in.
+func (d *desk) door() guard.Door {
+	return guard.Door{Guard: &d.guard, Office: d.office, Service: "smtp", Peer: d.client.Peer}
+}
+
+// login judges a claim, slowly when there were wrong passwords before.
+func (d *desk) login(ctx context.Context, claim sasl.Claim) (string, error) {
+	u, err := d.door().Login(ctx, claim)
 	if err != nil {
 		return "", err
 	}

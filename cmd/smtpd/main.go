@@ -113,6 +113,7 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 		TLS:        c.TLS,
 		MaxSize:    s.maxSize,
 		Login:      d.login,
+		SASL:       d.door().Options(ctx),
 		NeedLogin:  c.Role != "smtp",
 		ClearLogin: c.Cleartext,
 		Trusted:    d.trusted,

@@ -89,6 +89,26 @@ func scheme(stored string) (name, rest string, err error) {
 	return strings.ToUpper(name), rest, nil
 }
 
+// effort is what a stored password has in common with those that take as long to check:
+// scheme and work factor.
+func effort(stored string) string {
+	name, rest, err := scheme(stored)
+	if err != nil {
+		return ""
+	}
+	if work, _, found := strings.Cut(rest, ","); found && name == scramScheme {
+		return name + work
+	}
+	if !strings.HasPrefix(rest, "$") || schemes[name] == nil {
+		return name
+	}
+	last := strings.LastIndexByte(rest, '$')
+	if !strings.HasPrefix(rest, "$2") { // where salt and hash are one field
+		last = max(strings.LastIndexByte(rest[:last], '$'), 0)
+	}
+	return rest[:last]
+}
+
 // locked tells whether a hash is one that no password has, as in shadow(5).
 func locked(hash string) bool {
 	return hash == "" || hash[0] == '*' || hash[0] == '!' || hash == "x"
@@ -119,6 +139,13 @@ func verifier(stored string) (func(password string) (bool, error), error) {
 	}
 	if name == "PLAIN" || name == "CLEARTEXT" {
 		return func(password string) (bool, error) { return rest != "" && same(rest, password), nil }, nil
+	}
+	if name == scramScheme {
+		v, err := parseVerifier(rest)
+		if err != nil {
+			return nil, fmt.Errorf("{%s}: %w", name, err)
+		}
+		return func(password string) (bool, error) { return v.Matches(password), nil }, nil
 	}
 	plainName, encoding, _ := strings.Cut(name, ".")
 	if f := salted[plainName]; f != nil {
@@ -272,6 +299,8 @@ func Hash(scheme, password string) (string, error) {
 			return "", fmt.Errorf("%w: {BLF-CRYPT} looks at 72 octets of it only", ErrPassword)
 		}
 		h, err = bcrypt.New(bcrypt.WithCost(11))
+	case scramScheme:
+		return hashScram(password)
 	case "PLAIN", "CLEARTEXT":
 		if strings.ContainsRune(password, ':') {
 			return "", fmt.Errorf("%w: a colon cannot be stored as {%s}", ErrPassword, scheme)
@@ -292,5 +321,5 @@ func Hash(scheme, password string) (string, error) {
 
 // Schemes lists the schemes that Hash makes.
 func Schemes() []string {
-	return []string{"ARGON2ID", "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "PLAIN"}
+	return []string{"ARGON2ID", "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", scramScheme, "PLAIN"}
 }

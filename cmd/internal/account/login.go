@@ -9,11 +9,14 @@ import (
 	"io/fs"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/text/unicode/norm"
+
+	"pennypost/proto/sasl"
 )
 
 const (
@@ -37,65 +40,125 @@ const dummy = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$cGVubnlwb3N0cGVubnlwbw$A
 
 // Login checks a password. The name is "bob@hamburger.edu", or "bob" where it is clear
 // which one: in [Office.Domain], or when only one domain has a bob. It returns
-// ErrRefused for a wrong password and for an unknown user, after the same time; any
-// other error means that it could not be found out.
+// ErrRefused for a wrong password and for an unknown user, after the same time;
+// sasl.ErrExpired and sasl.ErrBlocked for the right password of somebody who may not
+// come in; any other error means that it could not be found out.
 func (o *Office) Login(name, password string) (*User, error) {
-	u, stored, err := o.credentials(name)
-	if err != nil && !errors.Is(err, ErrUnknown) {
+	c, err := o.credentials(name)
+	if err != nil {
 		return nil, err
 	}
-	known := err == nil
 	sane := password != "" && len(password) <= maxPassword && !strings.ContainsRune(password, 0)
 	if !sane {
 		password = "?"
 	}
-	ok, err := o.match(stored, password)
+	ok, err := o.match(c.stored, password)
 	switch {
 	case err != nil:
 		return nil, err
-	case !ok || !known || !sane:
+	case !ok || c.user == nil || !sane:
 		return nil, ErrRefused
 	}
-	return u, nil
+	return c.user, c.closed
 }
 
-// credentials finds the user who logs in as name, and the password that was stored.
-// With ErrUnknown comes a password of somebody else, which takes as long to check as
-// the user's own would.
-func (o *Office) credentials(name string) (*User, string, error) {
+// Admit returns the user of whom a mechanism has shown, without a password of ours,
+// that it is the client. The errors are those of Login.
+func (o *Office) Admit(name string) (*User, error) {
+	c, err := o.candidate(name)
+	switch {
+	case errors.Is(err, ErrUnknown) || err == nil && c.user.System && c.user.UID == 0:
+		return nil, ErrRefused
+	case err != nil:
+		return nil, err
+	}
+	if c.user.System { // whose passwords we need not be able to read here
+		if _, expired, err := o.sys.password(c.user.Name, c.user.UID); err == nil && expired {
+			return nil, sasl.ErrExpired
+		}
+	}
+	return c.user, c.closed
+}
+
+// Is tells whether a login name, in any spelling, is that of the user.
+func (o *Office) Is(u *User, name string) bool {
+	c, err := o.candidate(name)
+	return err == nil && c.user.Name == u.Name && c.user.Domain == u.Domain
+}
+
+// A candidate is who may be meant by a login name.
+type candidate struct {
+	user    *User   // nil: nobody
+	domain  *domain // where the user is, or would be; nil: nowhere
+	address string  // as the user would be spelled
+	stored  string  // the password field
+	closed  error   // why the user may not come in, whatever the password
+}
+
+// candidate finds the only user that a login name means, without the password; ErrUnknown
+// where there is none.
+func (o *Office) candidate(name string) (candidate, error) {
+	c := candidate{address: strings.ToLower(name)}
+	name, err := sasl.Prepare(name)
+	if err != nil {
+		return c, ErrUnknown
+	}
 	d, local, err := o.loginDomain(name)
 	if err != nil {
-		return nil, "", err
+		return c, err
 	}
-	if d == nil {
-		if d = o.home(); d == nil {
+	if c.domain = d; d == nil {
+		if c.domain = o.home(); c.domain == nil {
 			if all, err := o.domains.all(); err == nil && len(all) > 0 {
-				d = all[0]
+				c.domain = all[0]
 			}
 		}
-		return nil, o.standIn(d), ErrUnknown
+	}
+	if local == "" {
+		local, _, _ = split(name)
 	}
 	key, err := localKey(local)
 	if err != nil {
-		return nil, o.standIn(d), ErrUnknown
+		return c, ErrUnknown
+	}
+	if c.domain != nil && (d != nil || !strings.Contains(name, "@")) {
+		c.address = key + "@" + c.domain.name
+	}
+	if d == nil {
+		return c, ErrUnknown
 	}
 	u, line, err := o.findUser(d, key)
-	switch {
-	case errors.Is(err, ErrUnknown):
-		return nil, o.standIn(d), ErrUnknown
-	case err != nil:
-		return nil, "", err
+	if err != nil {
+		return c, err
 	}
-	stored := line.password
-	if u.System {
-		if stored, err = o.sys.password(u.Name, u.UID); err != nil {
-			return nil, "", err
+	c.user, c.stored = u, line.password
+	if line.nologin {
+		c.closed = sasl.ErrBlocked
+	}
+	return c, nil
+}
+
+// credentials finds the user who logs in as name, with the password that was stored.
+// Where there is none, or one who has no password, it is a password of somebody else,
+// which takes as long to check as the user's own would.
+func (o *Office) credentials(name string) (candidate, error) {
+	c, err := o.candidate(name)
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		return c, err
+	}
+	if c.user != nil && c.user.System {
+		var expired bool
+		if c.stored, expired, err = o.sys.password(c.user.Name, c.user.UID); err != nil {
+			return c, err
+		}
+		if expired {
+			c.closed = sasl.ErrExpired
 		}
 	}
-	if line.nologin || !usable(stored) {
-		return nil, o.standIn(d), ErrUnknown
+	if c.user == nil || !usable(c.stored) {
+		c.user, c.stored = nil, o.standIn(c.domain)
 	}
-	return u, stored, nil
+	return c, nil
 }
 
 // loginDomain finds the domain of a login name; nil when there is none, or more than
@@ -161,9 +224,7 @@ func (o *Office) standIn(d *domain) string {
 	return dummy
 }
 
-// match compares, as one of a few at once. A password in another form than NFC is
-// tried in that too: RFC 8265 §4.2 would have every program send and store NFC, but
-// not every program does.
+// match compares, as one of a few at once.
 func (o *Office) match(stored, password string) (bool, error) {
 	if stored == "" {
 		stored = dummy
@@ -175,18 +236,17 @@ func (o *Office) match(stored, password string) (bool, error) {
 	if o.good.has(stored, password) {
 		return true, nil
 	}
-	wait := time.NewTimer(hashWait)
-	defer wait.Stop()
-	select {
-	case o.hash <- struct{}{}:
-		defer func() { <-o.hash }()
-	case <-wait.C:
-		return false, errors.New("too many logins at once")
+	done, err := o.turn()
+	if err != nil {
+		return false, err
 	}
+	defer done()
 	defer o.tidy()
 	ok, err := check(password)
-	if other := norm.NFC.String(password); err == nil && !ok && other != password {
-		ok, err = check(other)
+	for _, other := range spellings(password) {
+		if err == nil && !ok {
+			ok, err = check(other)
+		}
 	}
 	if err != nil {
 		return false, fmt.Errorf("stored password: %w", err)
@@ -195,6 +255,30 @@ func (o *Office) match(stored, password string) (bool, error) {
 		o.good.add(stored, password)
 	}
 	return ok, nil
+}
+
+// turn waits until a password may be hashed; done lets the next one.
+func (o *Office) turn() (done func(), err error) {
+	wait := time.NewTimer(hashWait)
+	defer wait.Stop()
+	select {
+	case o.hash <- struct{}{}:
+		return func() { <-o.hash }, nil
+	case <-wait.C:
+		return nil, errors.New("too many logins at once")
+	}
+}
+
+// spellings are the other forms in which a program may have stored the password, or
+// another one may send it: NFC (RFC 8265 §4.2) and SASLprep (RFC 4013).
+func spellings(password string) (others []string) {
+	if nfc := norm.NFC.String(password); nfc != password {
+		others = append(others, nfc)
+	}
+	if prepared, err := sasl.Prepare(password); err == nil && prepared != "" && prepared != password && !slices.Contains(others, prepared) {
+		others = append(others, prepared)
+	}
+	return others
 }
 
 // tidy gives back what the hashes have used, soon: a process that serves one client
@@ -244,22 +328,22 @@ func (g *good) add(stored, password string) {
 	g.until[g.sum(stored, password)] = time.Now().Add(goodFor)
 }
 
-// password returns the hash of a system user as {CRYPT}; "" when the user cannot log in,
-// as the superuser never can.
-func (s system) password(name string, uid int) (string, error) {
+// password returns the hash of a system user as {CRYPT}, and whether the account has
+// expired; "" when the user cannot log in, as the superuser never can.
+func (s system) password(name string, uid int) (stored string, expired bool, err error) {
 	if uid == 0 {
-		return "", nil
+		return "", false, nil
 	}
 	t, err := s.state.shadow.get()
 	if errors.Is(err, fs.ErrPermission) {
-		return "", fmt.Errorf("passwords of system users: %w", err)
+		return "", false, fmt.Errorf("passwords of system users: %w", err)
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	l := t.users[name]
-	if locked(l.hash) || l.expires > 0 && time.Now().Unix()/86400 >= int64(l.expires) {
-		return "", nil
+	if locked(l.hash) {
+		return "", false, nil
 	}
-	return "{CRYPT}" + l.hash, nil
+	return "{CRYPT}" + l.hash, l.expires > 0 && time.Now().Unix()/86400 >= int64(l.expires), nil
 }

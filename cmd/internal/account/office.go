@@ -20,12 +20,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/cmd/internal/status"
+	"pennypost/proto/sasl"
 )
 
 // What a caller may ask errors.Is about. Every other error is trouble of our own:
 // the caller says "try again later".
 var (
-	ErrRefused = errors.New("wrong name or password")
+	ErrRefused = sasl.ErrRefused
 	ErrUnknown = errors.New("no such user here")
 	ErrLoop    = errors.New("aliases lead in a circle")
 	ErrSyntax  = errors.New("not a mail address")
@@ -51,6 +52,7 @@ type Office struct {
 
 	me      *file[string]
 	mail    *file[mailFile]
+	ways    *file[loginFile]
 	routes  *file[routeTable]
 	domains domains
 	good    good
@@ -61,8 +63,10 @@ type Office struct {
 	authors map[string]*file[credentials] // the files that auth= names
 	lists   map[string]*file[includeList] // :include:
 
+	scram   scram
 	tlsOnce sync.Once
 	keys    *keyring
+	clients clients
 }
 
 // Search returns the post office that a program uses when none is named: $PENNYPOST,
@@ -117,6 +121,7 @@ func open(dir string, sys system) (*Office, error) {
 	o := &Office{dir: dir, sys: sys, hash: newHashTokens(), authors: map[string]*file[credentials]{}, lists: map[string]*file[includeList]{}}
 	o.me = newFile(o, o.path("me"), parseMe)
 	o.mail = newFile(o, o.path("mail"), func(path string, data []byte) (mailFile, error) { return parseMail(path, dir, data) })
+	o.ways = newFile(o, o.path("login"), func(path string, data []byte) (loginFile, error) { return parseLogin(path, dir, data) })
 	o.routes = newFile(o, o.path("routes"), func(path string, data []byte) (routeTable, error) { return parseRoutes(path, dir, data) })
 	o.domains.init(o)
 	if err := o.check(); err != nil {
@@ -145,6 +150,12 @@ func (o *Office) check() error {
 	add(err)
 	_, err = o.mail.get()
 	add(err)
+	l, err := o.ways.get()
+	add(err)
+	if err == nil && l.roots != "" {
+		_, err = o.roots(l)
+		add(err)
+	}
 	_, err = o.routes.get()
 	add(err)
 	all, err := o.domains.all()

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pennypost/proto/sasl"
 )
 
 // leads writes Targets as one line.
@@ -270,10 +272,21 @@ passwd: files systemd
 	if err != nil || u.Maildir != "/home/bob/Maildir" || u.UID != 1000 || u.GID != 1000 || u.Gecos != "Bob,,," || !u.System {
 		t.Errorf("%+v, %v", u, err)
 	}
-	for _, name := range []string{"root", "carol", "eve"} { // the superuser, one whose account has expired, nobody
+	for _, name := range []string{"root", "eve"} { // the superuser, nobody
 		if _, err := o.Login(name, "hungry"); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if _, err := o.Admit(name); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s, proved: %v", name, err)
+		}
+	}
+	for password, want := range map[string]error{"hungry": sasl.ErrExpired, "wrong": ErrRefused} {
+		if _, err := o.Login("carol", password); !errors.Is(err, want) {
+			t.Errorf("carol %s: %v, want %v", password, err, want)
+		}
+	}
+	if _, err := o.Admit("carol"); !errors.Is(err, sasl.ErrExpired) {
+		t.Error("carol, proved:", err)
 	}
 	if _, err := o.AddUser(NewUser{Address: "eve", UID: -1, GID: -1}, nil); err == nil {
 		t.Error("a user was added to no post office")

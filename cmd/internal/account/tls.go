@@ -42,6 +42,9 @@ func (o *Office) TLS() (*tls.Config, error) {
 	if o.dir == "" {
 		return nil, nil
 	}
+	if o.Scram() {
+		o.saltKey() // while we may still write the spool
+	}
 	o.tlsOnce.Do(func() {
 		dir := o.path("tls")
 		o.keys = &keyring{office: o, dir: dir, hosts: map[string]*pair{}, plain: newPair(dir)}
@@ -50,7 +53,9 @@ func (o *Office) TLS() (*tls.Config, error) {
 	if err != nil || !any {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: o.keys.certificate}, nil
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: o.keys.certificate}
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return o.forClients(c) }
+	return c, nil
 }
 
 func newPair(dir string) *pair {

@@ -37,7 +37,8 @@ func (u *User) Address() string {
 type userTable struct {
 	line   map[string]string // by localKey
 	names  []string          // in the order of the file; the first gets postmaster's mail
-	sample string            // a password field that is not empty
+	sample string            // a password field that is not empty, of the kind that most users have
+	scram  bool              // all passwords can do SCRAM, and there are some
 	system bool              // "@system": the system's users belong to the domain
 }
 
@@ -60,6 +61,8 @@ func parseUsers(path, domain string, data []byte) (*userTable, error) {
 	count := bytes.Count(data, []byte("\n")) + 1
 	t := &userTable{line: make(map[string]string, count), names: make([]string, 0, count)}
 	n := 0
+	t.scram = true
+	kinds, most := map[string]int{}, 0
 	for text := range strings.Lines(string(data)) {
 		n++
 		text = strings.TrimRight(text, "\r\n")
@@ -77,11 +80,16 @@ func parseUsers(path, domain string, data []byte) (*userTable, error) {
 			return nil, bad(path, n, "%q is there already", u.name)
 		}
 		t.names = append(t.names, u.name)
-		if t.sample == "" && !u.nologin && usable(u.password) {
-			t.sample = u.password
+		if !u.nologin && usable(u.password) {
+			k := effort(u.password)
+			if kinds[k]++; kinds[k] > most {
+				t.sample, most = u.password, kinds[k]
+			}
+			t.scram = t.scram && canScram(u.password)
 		}
 		t.line[u.name] = text
 	}
+	t.scram = t.scram && t.sample != "" && !t.system
 	return t, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pennypost/cmd/internal/account"
+	"pennypost/proto/sasl"
 )
 
 const (
@@ -54,18 +55,60 @@ func (r record) now() float64 {
 	return max(0, r.failures-float64(time.Since(r.then))*free/float64(window))
 }
 
-// Login checks the password of a client, after the wait that failed logins from
-// its address call for, and counts one more when it is refused. The errors are
-// those of [account.Office.Login], and that of ctx when it ends first.
-func (g *Guard) Login(ctx context.Context, office *account.Office, peer, name, password string) (*account.User, error) {
-	if err := g.Wait(ctx, peer); err != nil {
+// A Door is where the clients of one address and service log in.
+type Door struct {
+	*Guard
+	Office  *account.Office
+	Service string // "imap"
+	Peer    string // the client's address, "" when it is not known
+}
+
+// Options are the ways in, beside passwords.
+func (d Door) Options(ctx context.Context) sasl.Options {
+	o := sasl.Options{Tokens: d.Office.Tokens(), Names: d.Office.Names, Shown: d.Office.Shown}
+	if d.Office.Scram() {
+		o.Verifier = func(name string) (*sasl.Verifier, error) {
+			if err := d.Wait(ctx, d.Peer); err != nil {
+				return nil, err
+			}
+			return d.Office.Verifier(name)
+		}
+	}
+	return o
+}
+
+// Login judges the claim of a client, after the wait that failed logins from its
+// address call for, and counts one more when it is refused. The errors are those of
+// [account.Office.Login], sasl.ErrAuthzid, and that of ctx when it ends first.
+func (d Door) Login(ctx context.Context, c sasl.Claim) (*account.User, error) {
+	if !c.Scram() { // which has waited for the verifier
+		if err := d.Wait(ctx, d.Peer); err != nil {
+			return nil, err
+		}
+	}
+	u, err := d.judge(ctx, c)
+	switch {
+	case errors.Is(err, account.ErrRefused):
+		d.Failed(d.Peer)
+	case err == nil && c.Authzid != "" && !d.Office.Is(u, c.Authzid):
+		err = sasl.ErrAuthzid
+	}
+	if err != nil {
 		return nil, err
 	}
-	u, err := office.Login(name, password)
-	if errors.Is(err, account.ErrRefused) {
-		g.Failed(peer)
+	return u, nil
+}
+
+func (d Door) judge(ctx context.Context, c sasl.Claim) (*account.User, error) {
+	switch {
+	case c.Proved:
+		return d.Office.Admit(c.Name)
+	case c.Scram():
+		return nil, account.ErrRefused
+	case c.Token():
+		return d.Office.Token(ctx, d.Service, d.Peer, c)
 	}
-	return u, err
+	return d.Office.Login(c.Name, c.Secret)
 }
 
 // Wait lets a login from peer wait as long as the failed ones before it call
