@@ -94,7 +94,7 @@ func (s *Session) authenticate(p *parser) reply {
 	if !known {
 		return no("CANNOT", "no such mechanism")
 	}
-	err := sasl.Exchange(exchange, response, func(challenge []byte) ([]byte, error) { return s.ask(p, challenge) })
+	err := sasl.Exchange(exchange, response, func(words []byte) ([]byte, error) { return s.challenge(p, words) })
 	if p.fatal != nil || errors.Is(err, errCalledOff) || errors.Is(err, errBase64) || errors.Is(err, sasl.ErrMalformed) {
 		return bad(err)
 	}
@@ -106,10 +106,10 @@ var (
 	errCalledOff = errors.New("called off")
 )
 
-// ask sends a challenge and waits for the response to it. "*" calls the
+// challenge sends one and waits for the response to it. "*" calls the
 // exchange off (RFC 9051 §6.2.2).
-func (s *Session) ask(p *parser, challenge []byte) ([]byte, error) {
-	s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
+func (s *Session) challenge(p *parser, words []byte) ([]byte, error) {
+	s.Conn.Printf("+ %s", base64.StdEncoding.EncodeToString(words))
 	line, err := s.Conn.ReadLine()
 	if err != nil {
 		p.fatal = broken(err)
@@ -145,7 +145,7 @@ func (s *Session) admit(c sasl.Claim) error {
 	}
 	u, err := s.Login(c)
 	if err != nil {
-		s.Log.Warn("login refused", "user", c.Name, "mechanism", c.Mechanism, "err", err)
+		s.Log.Warn("login refused", "user", c.Name, "err", err, "mechanism", c.Mechanism)
 		return err
 	}
 	s.enter(u)

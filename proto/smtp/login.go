@@ -54,7 +54,7 @@ func (s *Session) auth(arg string) reply {
 		if err == nil {
 			s.Log.Info("login", "user", user, "mechanism", c.Mechanism)
 		} else {
-			s.Log.Warn("login refused", "user", c.Name, "mechanism", c.Mechanism, "err", err)
+			s.Log.Warn("login refused", "user", c.Name, "err", err, "mechanism", c.Mechanism)
 		}
 		return err
 	})
