@@ -9,8 +9,10 @@ import (
 // capabilities is what can be asked of us in this state. Whatever stands here
 // is whole.
 func (s *Session) capabilities() string {
-	caps := []string{"IMAP4rev1"}
+	caps := []string{"IMAP4rev1", "IMAP4rev2"} // RFC 9051 appendix A
+	literal := "LITERAL+"                      // RFC 7888
 	if s.state == notAuthenticated {
+		literal = "LITERAL-" // so short ones only: RFC 7888 §5
 		if s.canStartTLS() {
 			caps = append(caps, "STARTTLS")
 		}
@@ -22,11 +24,12 @@ func (s *Session) capabilities() string {
 		caps = append(caps, "SASL-IR") // RFC 4959
 	}
 	caps = append(caps,
-		"LITERAL+",  // RFC 7888
+		literal,
 		"ID",        // RFC 2971
 		"ENABLE",    // RFC 5161
 		"CONDSTORE", // RFC 7162
 		"QRESYNC",
+		"UIDONLY",       // RFC 9586
 		"IDLE",          // RFC 2177
 		"NAMESPACE",     // RFC 2342
 		"UIDPLUS",       // RFC 4315

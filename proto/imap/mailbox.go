@@ -63,6 +63,9 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	s.tellFlags()
 	s.tellCount()
 	for n, m := range v.all() {
+		if s.has(rev2 | uidOnly) {
+			break // RFC 9051 appendix E, 11; and it is a message number
+		}
 		if m.Flags&maildir.Seen == 0 {
 			s.untagged("OK [UNSEEN %d] first unseen", n)
 			break

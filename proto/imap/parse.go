@@ -186,14 +186,14 @@ func (p *parser) quoted() string {
 	if end >= 0 && p.rest[end] == '"' {
 		s := p.rest[:end]
 		p.rest = p.rest[end+1:]
-		return p.text(s)
+		return p.quotedText(s)
 	}
 	var b strings.Builder
 	for i := 0; i < len(p.rest); i++ {
 		switch c := p.rest[i]; c {
 		case '"':
 			p.rest = p.rest[i+1:]
-			return p.text(b.String())
+			return p.quotedText(b.String())
 		case '\\':
 			i++
 			if i == len(p.rest) || p.rest[i] != '"' && p.rest[i] != '\\' {
@@ -207,6 +207,16 @@ func (p *parser) quoted() string {
 	}
 	p.fail("quoted string without end")
 	return ""
+}
+
+// quotedText is text that has to be UTF-8 when the client says that it writes
+// that (RFC 6855 §3).
+func (p *parser) quotedText(s string) string {
+	if p.utf8 && !utf8.ValidString(s) {
+		p.fail("a quoted string that is not UTF-8")
+		return ""
+	}
+	return p.text(s)
 }
 
 // text refuses what RFC 3501 §9 allows nowhere: NUL.

@@ -35,6 +35,9 @@ type program struct {
 func (s *Session) program(p *parser) *program {
 	g := &program{s: s}
 	if p.word("CHARSET") {
+		if s.has(utf8Accept) {
+			p.fail("all is UTF-8, as you wanted") // RFC 6855 §3
+		}
 		p.sp()
 		g.setCharset(p.astring())
 		p.sp()

@@ -111,7 +111,7 @@ func (s *Session) transfer(p *parser, away bool) reply {
 	}
 	msgs := v.messages(chosen)
 	if len(msgs) == 0 {
-		if len(chosen) > 0 {
+		if len(chosen) > 0 && !p.byUID { // RFC 9051 §6.4.9: a UID that is not there is no mistake
 			return no("EXPUNGEISSUED", "these messages are gone")
 		}
 		return ok("nothing to do")
@@ -126,6 +126,8 @@ func (s *Session) transfer(p *parser, away bool) reply {
 	switch {
 	case err != nil && !(away && len(pairs) > 0):
 		return s.failed(err)
+	case len(pairs) == 0 && p.byUID:
+		return ok("nothing to do")
 	case len(pairs) == 0:
 		return no("EXPUNGEISSUED", "these messages are gone")
 	case away:
