@@ -65,7 +65,6 @@ type box struct {
 	state   *State // the present one; nil when it has to be made
 	version uint64 // changes with rows
 
-	watch  watched
 	cache  cacheSlot
 	shared any // of those who have the folder open
 }

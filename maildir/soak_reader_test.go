@@ -279,7 +279,7 @@ func (w *worker) idler() {
 		w.fail("open: %v", err)
 	}
 	defer f.Close()
-	c, stop := f.Watch()
+	c, stop := watchFolder(f)
 	defer stop()
 	wake := func(d time.Duration) bool {
 		select {

@@ -55,6 +55,9 @@ func (s *Session) capabilities() string {
 		"SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
+	if s.state != notAuthenticated {
+		caps = append(caps, "COMPRESS=DEFLATE") // RFC 4978
+	}
 	return strings.Join(caps, " ")
 }
 

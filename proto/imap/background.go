@@ -21,12 +21,14 @@ func (v *view) fill(ctx context.Context) {
 		}
 		v.stop()
 	}
-	ctx, v.stop = context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	v.stop = stop
 	done := make(chan struct{})
 	v.filling = done
 	folder, state := v.folder, v.state
 	go func() {
 		defer close(done)
+		defer stop()
 		select {
 		case <-time.After(fillAfter):
 			folder.FillCache(ctx, state, entries)

@@ -16,19 +16,15 @@ func (s *Session) idle(p *parser) reply {
 		return bad(err)
 	}
 	s.Conn.WriteString("+ idling\r\n")
-	var changes <-chan struct{}
 	if s.view != nil {
-		watch, stop := s.view.folder.Watch()
-		defer stop()
-		changes = watch
+		defer s.view.folder.Watch(s.Conn.Wake)()
 		s.news(true)
 	}
-	wake, stop := s.alarm(changes)
-	defer stop()
+	s.scratch, s.buf = nil, nil // silence costs little
 	began := time.Now()
 	told := began
 	for s.state != logout {
-		spoke, err := s.Conn.Await(wake)
+		spoke, err := s.Conn.Await(min(stillHere-time.Since(told), s.Idle-time.Since(began)))
 		if err != nil {
 			p.fatal = broken(err)
 			return bad(err)
@@ -59,31 +55,4 @@ func (s *Session) idle(p *parser) reply {
 		}
 	}
 	return ok("done")
-}
-
-// alarm joins what may wake an idle session: changes, and time.
-func (s *Session) alarm(changes <-chan struct{}) (wake <-chan struct{}, stop func()) {
-	out, done := make(chan struct{}, 1), make(chan struct{})
-	go func() {
-		tick, end := time.NewTicker(stillHere), time.NewTimer(s.Idle)
-		defer tick.Stop()
-		defer end.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			case <-end.C:
-			case _, more := <-changes:
-				if !more {
-					changes = nil
-				}
-			}
-			select {
-			case out <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return out, func() { close(done) }
 }

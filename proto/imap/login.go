@@ -53,8 +53,12 @@ func (s *Session) starttls(p *parser) reply {
 	return reply{"OK", starttlsNow, "begin TLS"}
 }
 
-// starttlsNow marks the reply behind which the handshake begins.
-const starttlsNow = "\x00starttls"
+// In the place of a response code these mark the reply behind which something
+// begins: the handshake, compression.
+const (
+	starttlsNow = "\x00starttls"
+	compressNow = "\x00compress"
+)
 
 // login = "LOGIN" SP userid SP password   (RFC 9051 §6.2.3)
 func (s *Session) login(p *parser) reply {

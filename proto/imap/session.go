@@ -87,6 +87,7 @@ var commands = map[string]command{
 	"STATUS":      {in: mailboxes, do: (*Session).status},      // §6.3.11
 	"APPEND":      {in: mailboxes, do: (*Session).append},      // §6.3.12
 	"IDLE":        {in: mailboxes, do: (*Session).idle},        // §6.3.13
+	"COMPRESS":    {in: mailboxes, do: (*Session).compress},    // RFC 4978 §3
 
 	"GETQUOTA":     {in: mailboxes, do: (*Session).getQuota},     // RFC 9208 §4.1.1
 	"GETQUOTAROOT": {in: mailboxes, do: (*Session).getQuotaRoot}, // RFC 9208 §4.1.2
@@ -365,7 +366,7 @@ func (s *Session) turn() error {
 	s.tellNormal(p, r)
 	s.tellAnnotated()
 	code := r.code
-	if code == starttlsNow {
+	if code == starttlsNow || code == compressNow {
 		r.code = ""
 	}
 	if r.code != "" {
@@ -373,8 +374,11 @@ func (s *Session) turn() error {
 	}
 	s.Conn.Printf("%s %s %s", tag, r.status, r.text)
 	s.count(r)
-	if code == starttlsNow {
+	switch code {
+	case starttlsNow:
 		return s.Conn.StartTLS(s.TLS)
+	case compressNow:
+		return s.Conn.Compress()
 	}
 	return nil
 }
@@ -440,6 +444,8 @@ func (s *Session) lost(err error) error {
 		return nil
 	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrEndless):
 		s.bye("", "line too long") // a literal may follow that we know nothing about
+	case errors.Is(err, wire.ErrGarbled):
+		s.bye("", "garbled compression")
 	case errors.Is(err, wire.ErrLineEnd):
 		s.bye("", "a bare CR in a line")
 	case errors.Is(err, errTooBig):

@@ -2,6 +2,7 @@ package prototest
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,6 +30,9 @@ type client struct {
 	left   bool      // we have
 	stream *tls.Conn // from the handshake on
 	raw    *io.PipeWriter
+
+	squeezed *flate.Writer  // from compression on
+	swollen  *io.PipeWriter // where what comes is inflated
 }
 
 // listen takes down what comes from conn until it ends. Once the handshake
@@ -39,12 +43,10 @@ func (c *client) listen(conn net.Conn) {
 		n, err := conn.Read(p)
 		c.mu.Lock()
 		raw := c.raw
-		if raw == nil {
-			c.heard.Write(p[:n])
-			c.closed = err != nil && !c.left
-		}
 		c.mu.Unlock()
-		if raw != nil {
+		if raw == nil {
+			c.hear(p[:n], err)
+		} else {
 			raw.Write(p[:n])
 			if err != nil {
 				raw.CloseWithError(io.EOF)
@@ -56,6 +58,51 @@ func (c *client) listen(conn net.Conn) {
 	}
 }
 
+// hear takes down what came, and that nothing more comes if err is not nil.
+func (c *client) hear(p []byte, err error) {
+	c.mu.Lock()
+	to := c.swollen
+	if to == nil {
+		c.heard.Write(p)
+	}
+	c.closed = err != nil && !c.left
+	c.mu.Unlock()
+	if to != nil {
+		to.Write(p)
+		if err != nil {
+			to.Close()
+		}
+	}
+}
+
+// compress begins to compress what is said, and to inflate what is heard
+// (RFC 4978).
+func (c *client) compress() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var to io.Writer = c.conn
+	if c.stream != nil {
+		to = c.stream
+	}
+	c.squeezed, _ = flate.NewWriter(to, flate.DefaultCompression) // a level that there is
+	r, w := io.Pipe()
+	c.swollen = w
+	go func() {
+		in := flate.NewReader(r)
+		p := make([]byte, 4096)
+		for {
+			n, err := in.Read(p)
+			c.mu.Lock()
+			c.heard.Write(p[:n])
+			c.mu.Unlock()
+			if err != nil {
+				r.CloseWithError(err)
+				return
+			}
+		}
+	}()
+}
+
 // say sends text in one piece. That the server has hung up shows in what it
 // said.
 func (c *client) say(text string) {
@@ -64,7 +111,13 @@ func (c *client) say(text string) {
 	if c.stream != nil {
 		to = c.stream
 	}
+	squeezed := c.squeezed
 	c.mu.Unlock()
+	if squeezed != nil {
+		io.WriteString(squeezed, text)
+		squeezed.Flush()
+		return
+	}
 	io.WriteString(to, text)
 }
 
@@ -93,10 +146,7 @@ func (c *client) encrypt(ctx context.Context) error {
 		p := make([]byte, 4096)
 		for {
 			n, err := t.Read(p)
-			c.mu.Lock()
-			c.heard.Write(p[:n])
-			c.closed = err != nil && !c.left
-			c.mu.Unlock()
+			c.hear(p[:n], err)
 			if err != nil {
 				io.Copy(io.Discard, r)
 				return

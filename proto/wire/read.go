@@ -9,44 +9,68 @@ import (
 // receive reads into p once. It is the client's turn: what we have to say goes
 // out first. The client has until the deadline.
 func (c *Conn) receive(p []byte, until time.Time) (int, error) {
-	if err := c.Flush(); err != nil {
+	if c.squeeze != nil {
+		return c.squeeze.receive(c, p, until)
+	}
+	if err := c.listen(until); err != nil {
 		return 0, err
+	}
+	return c.read(p)
+}
+
+// listen makes it the client's turn.
+func (c *Conn) listen(until time.Time) error {
+	if err := c.Flush(); err != nil {
+		return err
 	}
 	c.raw.SetReadDeadline(until)
 	if c.stopped.Load() { // before Stop set its deadline, or we have put it off
-		return 0, ErrStopped
+		return ErrStopped
 	}
+	if c.alarm.rung() {
+		return errWoken
+	}
+	return nil
+}
+
+func (c *Conn) read(p []byte) (int, error) {
 	for range 100 {
 		n, err := c.nc.Read(p)
 		switch {
 		case n > 0:
 			return n, nil // an error comes again
-		case err != nil && c.stopped.Load() && timedOut(err):
-			return 0, ErrStopped
 		case err != nil:
-			return 0, err
+			return 0, c.why(err)
 		}
 	}
 	return 0, io.ErrNoProgress
 }
 
-// fill receives into the buffer behind what is there. An empty buffer is the
-// time to change its size: a line is short, a block may be long.
+// why is what err means: it may be that of a deadline that Stop or Wake has set.
+func (c *Conn) why(err error) error {
+	switch {
+	case !timedOut(err):
+		return err
+	case c.stopped.Load():
+		return ErrStopped
+	case c.alarm.rung():
+		return errWoken
+	}
+	return err
+}
+
+// fill receives into the buffer behind what is there. An empty buffer is given
+// back while the client is silent, and is another one then: a line is short, a
+// block may be long.
 func (c *Conn) fill(block bool, until time.Time) error {
 	if c.r == c.w {
-		c.r, c.w = 0, 0
-		switch {
-		case block && c.lent == nil:
-			c.lent = buffers.Get().(*[large]byte)
-			c.in = c.lent[:]
-		case !block && (c.lent != nil || c.in == nil):
-			c.giveBack()
-			if c.own == nil {
-				c.own = make([]byte, small)
-			}
-			c.in = c.own
+		c.giveBack()
+		if c.squeeze != nil {
+			return c.squeeze.fill(c, block, until)
 		}
-	} else if c.w == len(c.in) {
+		return c.draw(&c.vessel, block, until)
+	}
+	if c.w == len(c.in) {
 		c.w = copy(c.in, c.in[c.r:c.w])
 		c.r = 0
 	}
@@ -56,14 +80,6 @@ func (c *Conn) fill(block bool, until time.Time) error {
 	n, err := c.receive(c.in[c.w:], until)
 	c.w += n
 	return err
-}
-
-// giveBack returns the lent buffer with what is in it.
-func (c *Conn) giveBack() {
-	if c.lent != nil {
-		buffers.Put(c.lent)
-		c.lent, c.in, c.r, c.w = nil, nil, 0, 0
-	}
 }
 
 // Peek waits for the client's next octet and leaves it where it is.
@@ -128,38 +144,4 @@ func (c *Conn) cut(head, tail []byte) (string, error) {
 		return "", ErrLineEnd
 	}
 	return string(text), nil
-}
-
-// Await returns true when the client has said something, false when a value
-// comes from wake (or it is closed) first. What is queued goes out before the
-// wait, which lasts no longer than the idle time.
-func (c *Conn) Await(wake <-chan struct{}) (bool, error) {
-	if c.Buffered() > 0 {
-		return true, nil
-	}
-	stop, woken := make(chan struct{}), make(chan bool, 1)
-	go func() {
-		select {
-		case <-wake:
-		case <-stop:
-			woken <- false
-			return
-		}
-		for { // the wait may not have begun, and then sets a deadline of its own: insist
-			c.raw.SetReadDeadline(past)
-			select {
-			case <-stop:
-				woken <- true
-				return
-			case <-time.After(10 * time.Millisecond):
-			}
-		}
-	}()
-	_, err := c.Peek()
-	close(stop)
-	// The goroutine has ended when it answers: it moves no deadline any more.
-	if early := <-woken; early && (err == nil || timedOut(err)) {
-		return false, nil // what the client said meanwhile is still there
-	}
-	return err == nil, err
 }

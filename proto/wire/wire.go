@@ -4,9 +4,9 @@
 // Replies wait in a buffer until the next read would block, so a client that
 // sends commands in a group is answered in a group (RFC 2920 §3.2).
 //
-// What a conversation costs does not grow with what it carries: 4 KiB while
-// the client is silent, a pooled buffer more while a block comes in or replies
-// wait to go out.
+// What a conversation costs does not grow with what it carries: nothing while
+// the client is silent and has said all of a line, a pooled buffer while it
+// speaks, and one more while replies wait to go out.
 package wire
 
 import (
@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -57,10 +56,8 @@ const (
 	maxWrite     = 5 * time.Minute // for what one buffer holds
 )
 
-// buffers are lent to who has a block to read or replies to send.
-var buffers = sync.Pool{New: func() any { return new([large]byte) }}
-
-// A Conn is one conversation. But for Stop it is not safe for concurrent use.
+// A Conn is one conversation. But for Stop and Wake it is not safe for
+// concurrent use.
 type Conn struct {
 	nc    net.Conn // the client, behind TLS once that has begun
 	raw   net.Conn // the client as New got it
@@ -69,21 +66,23 @@ type Conn struct {
 
 	bareLF bool // a line may end in LF alone
 
-	in     []byte // what the client has sent and nobody has read is in[r:w]
-	r, w   int
-	own    []byte       // in, while nothing but lines comes
-	lent   *[large]byte // in, while a block comes
-	out    []byte       // what waits to go out
-	outbuf *[large]byte // where out lies; nil when nothing waits
-	outErr error        // of the first write that failed; nothing is written after it
+	vessel               // what the client has sent and nobody has read
+	intake               // how it comes in
+	squeeze *squeeze     // compression; nil: none
+	out     []byte       // what waits to go out
+	outbuf  *[large]byte // where out lies; nil when nothing waits
+	outErr  error        // of the first write that failed; nothing is written after it
 
 	stopped atomic.Bool
+	alarm   alarm
 }
 
 // New returns a Conn that takes lines of at most limit octets, CRLF counted,
 // and gives up after idle without a whole line from the client.
 func New(nc net.Conn, limit int, idle time.Duration) *Conn {
-	return &Conn{nc: nc, raw: nc, limit: limit, idle: idle}
+	c := &Conn{nc: nc, raw: nc, limit: limit, idle: idle}
+	c.intake.begin(nc)
+	return c
 }
 
 // SetIdle changes how long the client may keep silent.
@@ -168,6 +167,7 @@ func (c *Conn) StartTLS(config *tls.Config) error {
 		return err
 	}
 	c.nc = t
+	c.intake.begin(t)
 	return nil
 }
 

@@ -236,27 +236,38 @@ func TestAwait(t *testing.T) {
 		client, server := net.Pipe()
 		c := New(server, 100, time.Minute)
 		defer c.Close()
-		wake := make(chan struct{}, 1)
-
-		go func() { time.Sleep(time.Second); wake <- struct{}{} }()
-		if spoke, err := c.Await(wake); spoke || err != nil {
+		go func() { time.Sleep(time.Second); c.Wake() }()
+		if spoke, err := c.Await(time.Minute); spoke || err != nil {
 			t.Errorf("woken: %v, %v", spoke, err)
 		}
+		c.Wake()
+		if spoke, err := c.Await(time.Minute); spoke || err != nil {
+			t.Errorf("woken before: %v, %v", spoke, err)
+		}
 		go func() { time.Sleep(time.Second); io.WriteString(client, "DONE\r\n") }()
-		if spoke, err := c.Await(wake); !spoke || err != nil {
+		if spoke, err := c.Await(time.Minute); !spoke || err != nil {
 			t.Errorf("spoken to: %v, %v", spoke, err)
 		}
-		if spoke, err := c.Await(wake); !spoke || err != nil {
+		if spoke, err := c.Await(time.Minute); !spoke || err != nil {
 			t.Errorf("still spoken to: %v, %v", spoke, err)
 		}
 		if line, err := c.ReadLine(); line != "DONE" || err != nil {
 			t.Errorf("read %q, %v", line, err)
 		}
-		if spoke, err := c.Await(wake); spoke || !timedOut(err) {
-			t.Errorf("silence: %v, %v", spoke, err)
+		start := time.Now()
+		if spoke, err := c.Await(2 * time.Minute); spoke || err != nil || time.Since(start) != 2*time.Minute {
+			t.Errorf("silence: %v, %v after %s", spoke, err, time.Since(start))
+		}
+		c.Wake() // and nobody waits
+		go io.WriteString(client, "NOOP\r\n")
+		if line, err := c.ReadLine(); line != "NOOP" || err != nil {
+			t.Errorf("read %q, %v", line, err)
+		}
+		if spoke, err := c.Await(time.Minute); spoke || err != nil {
+			t.Errorf("woken meanwhile: %v, %v", spoke, err)
 		}
 		client.Close()
-		if spoke, err := c.Await(wake); spoke || err != io.EOF {
+		if spoke, err := c.Await(time.Minute); spoke || err != io.EOF {
 			t.Errorf("gone: %v, %v", spoke, err)
 		}
 	})
@@ -270,13 +281,12 @@ func TestAwaitThenRead(t *testing.T) {
 		c := New(server, 100, time.Minute)
 		defer c.Close()
 		defer client.Close()
-		wake := make(chan struct{}, 1)
 		for range 200 {
-			go func() { wake <- struct{}{} }()
+			go c.Wake()
 			go func() { io.WriteString(client, "A\r\n") }()
 			woken, spoken := 0, 0
 			for woken == 0 || spoken == 0 {
-				spoke, err := c.Await(wake)
+				spoke, err := c.Await(time.Minute)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -422,4 +432,87 @@ func TestSilentClientIsCheap(t *testing.T) {
 		t.Errorf("%d octets each", each)
 	}
 	runtime.KeepAlive(conns)
+}
+
+// Over a real socket, bare or behind TLS: what is said at once is heard at
+// once, nobody's silence holds a buffer, and whoever is woken hears the rest later.
+func TestSockets(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := New(nc, 100, 5*time.Second)
+		if encrypted {
+			client = tls.Client(client, &tls.Config{InsecureSkipVerify: true})
+			go client.(*tls.Conn).Handshake()
+			if err := c.StartTLS(selfSigned(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		line := func(want string) {
+			t.Helper()
+			if got, err := c.ReadLine(); got != want || err != nil {
+				t.Fatalf("read %q, %v; want %q", got, err, want)
+			}
+		}
+		io.WriteString(client, "one\r\ntwo\r\n")
+		line("one")
+		line("two")
+		if encrypted { // two records, which come together
+			io.WriteString(client, "1")
+			io.WriteString(client, "\r\n2\r\n")
+			line("1")
+			line("2")
+		}
+		for range 100 {
+			go c.Wake()
+			for woken := false; !woken; {
+				spoke, err := c.Await(5 * time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				woken = !spoke
+			}
+			if c.in != nil {
+				t.Fatal("a buffer, and nothing in it")
+			}
+			io.WriteString(client, "again\r\n")
+			if spoke, err := c.Await(5 * time.Second); !spoke || err != nil {
+				t.Fatal(spoke, err)
+			}
+			line("again")
+		}
+		if spoke, err := c.Await(20 * time.Millisecond); spoke || err != nil {
+			t.Error(spoke, err)
+		}
+		if err := c.Compress(); err != nil {
+			t.Fatal(err)
+		}
+		client.Write(squeezed(t, "three\r\nfour\r\n", 1))
+		line("three")
+		line("four")
+		if spoke, err := c.Await(20 * time.Millisecond); spoke || err != nil {
+			t.Error(spoke, err)
+		}
+		c.SetIdle(20 * time.Millisecond)
+		if _, err := c.ReadLine(); !timedOut(err) {
+			t.Error(err)
+		}
+		c.Stop()
+		if _, err := c.Await(time.Minute); !errors.Is(err, ErrStopped) {
+			t.Error(err)
+		}
+		client.Close()
+		c.Close()
+	}
 }

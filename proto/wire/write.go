@@ -75,6 +75,10 @@ func (c *Conn) send(p []byte) {
 		return
 	}
 	c.raw.SetWriteDeadline(time.Now().Add(min(c.idle, maxWrite)))
+	if c.squeeze != nil {
+		c.outErr = c.squeeze.deflate(c.nc, p)
+		return
+	}
 	_, c.outErr = c.nc.Write(p)
 }
 

@@ -80,6 +80,7 @@ func (s *server) serve(ctx context.Context, readyFD int) error {
 		unix.Close(readyFD)
 	}
 	go dog.watch(ctx)
+	go tidy(ctx)
 	status := time.NewTicker(10 * time.Second)
 	defer status.Stop()
 	for last := -1; ; {
