@@ -27,6 +27,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each server has its turn")
 	only := flag.String("only", "", "only what has one of these words (word,word,...) in its name")
 	inetd := flag.Bool("inetd", false, "run imapd as a process for each connection in all that is measured")
+	quiet := flag.Int("idle", 0, "hold so many connections in IDLE, too: without TLS, and with it")
 	where := flag.String("dir", "", "where the Maildirs are made (default: a temporary directory)")
 	flag.Parse()
 
@@ -35,7 +36,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	if err := run(dir, *imapd, *sizes, *rounds, chosen(*only), *inetd); err != nil {
+	if err := run(dir, *imapd, *sizes, *rounds, chosen(*only), *inetd, *quiet); err != nil {
 		os.RemoveAll(dir)
 		log.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func chosen(only string) (list []measure) {
 	return list
 }
 
-func run(dir, imapd, sizes string, rounds int, list []measure, inetd bool) error {
+func run(dir, imapd, sizes string, rounds int, list []measure, inetd bool, quiet int) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
@@ -67,6 +68,14 @@ func run(dir, imapd, sizes string, rounds int, list []measure, inetd bool) error
 	}
 	if inetd {
 		servers[0].addr = servers[0].inetd
+	}
+	if quiet > 0 {
+		if err := idleAll(servers, dir, quiet); err != nil {
+			return err
+		}
+	}
+	if sizes == "" {
+		return nil
 	}
 	for size := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(size)

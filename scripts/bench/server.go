@@ -19,11 +19,13 @@ const nobody = 65534 // the uid and gid the servers work as when we are root
 
 // A server is one of the programs compared, listening on a port of 127.0.0.1.
 type server struct {
-	name  string
-	addr  string
-	inetd string // where each connection has a process
-	cmd   *exec.Cmd
-	begin func() (*exec.Cmd, string, error) // nil where no memory of a process outlives a session
+	name   string
+	addr   string
+	tls    string // directory of its certificate; "": it does without
+	secure string // addr with TLS from the start, once there is a certificate
+	inetd  string // where each connection has a process
+	cmd    *exec.Cmd
+	begin  func(*server) error // sets cmd, addr and secure; nil where no memory of a process outlives a session
 }
 
 func (s *server) stop() {
@@ -32,13 +34,12 @@ func (s *server) stop() {
 }
 
 // restart lets the server begin with nothing in its memory.
-func (s *server) restart() (err error) {
+func (s *server) restart() error {
 	if s.begin == nil || s.addr == s.inetd {
 		return nil
 	}
 	s.stop()
-	s.cmd, s.addr, err = s.begin()
-	return err
+	return s.begin(s)
 }
 
 // begin starts imapd, and Dovecot where there is one. Each user's Maildir is dir/NAME/USER. What it returns is to
@@ -71,6 +72,9 @@ func beginImapd(dir, imapd string) (*server, error) {
 	for _, n := range []int{10, 100, 1000, 10000, 100000, 1000000} {
 		fmt.Fprintf(&list, "u%d:{PLAIN}hungry::::::\n", n)
 	}
+	for i := range idleUsers {
+		fmt.Fprintf(&list, "i%d:{PLAIN}hungry::::::\n", i)
+	}
 	for name, text := range map[string]string{
 		users: list.String(), filepath.Join(office, "me"): "hamburger.edu\n",
 		filepath.Join(office, "mail"): fmt.Sprintf("mailbox %s/pennypost/%%n\nspool %s/spool\n", dir, dir),
@@ -92,12 +96,11 @@ func beginImapd(dir, imapd string) (*server, error) {
 		return nil, err
 	}
 	common := []string{path, "--post-office", office, "--cleartext-login"}
-	s := &server{name: "pennypost", begin: func() (*exec.Cmd, string, error) { return listen(common) }}
+	s := &server{name: "pennypost", tls: filepath.Join(office, "tls"), begin: func(s *server) error { return s.listen(common) }}
 	if s.inetd, err = inetd(common); err != nil {
 		return nil, err
 	}
-	s.cmd, s.addr, err = s.begin()
-	return s, err
+	return s, s.begin(s)
 }
 
 // asNobody makes a command that runs without rights.
@@ -110,19 +113,27 @@ func asNobody(args []string) *exec.Cmd {
 }
 
 // listen starts imapd with a listener of its own.
-func listen(common []string) (*exec.Cmd, string, error) {
-	cmd := asNobody(slices.Concat(common, []string{"--listen", "127.0.0.1:0", "--max-per-address", "200"}))
+func (s *server) listen(common []string) error {
+	ports := []string{"imap=127.0.0.1:0"}
+	if _, err := os.Stat(s.tls); err == nil {
+		ports = append(ports, "imaps=127.0.0.1:0")
+	}
+	cmd := asNobody(slices.Concat(common, []string{"--listen", strings.Join(ports, ","), "--max-connections", "0", "--max-per-address", "0"}))
 	said, err := cmd.StderrPipe()
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, "", err
+		return err
 	}
 	lines := bufio.NewScanner(said)
 	port := regexp.MustCompile(`msg=listening.* addr="?([^ "]+)`)
+	var addrs []string
 	for lines.Scan() {
 		if m := port.FindStringSubmatch(lines.Text()); m != nil {
+			if addrs = append(addrs, m[1]); len(addrs) < len(ports) {
+				continue
+			}
 			go func() {
 				for lines.Scan() {
 					if strings.Contains(lines.Text(), "level=ERROR") {
@@ -130,10 +141,11 @@ func listen(common []string) (*exec.Cmd, string, error) {
 					}
 				}
 			}()
-			return cmd, m[1], nil
+			s.cmd, s.addr, s.secure = cmd, addrs[0], addrs[len(addrs)-1]
+			return nil
 		}
 	}
-	return nil, "", errors.New("imapd does not listen")
+	return errors.New("imapd does not listen")
 }
 
 // inetd gives each connection a process of its own, as inetd and systemd do.
@@ -203,7 +215,9 @@ default_internal_user = dovecot
 default_login_user = dovenull
 first_valid_uid = 1
 mail_location = maildir:%[2]s/dovecot/%%n
-mail_max_userip_connections = 200
+mail_max_userip_connections = 10000
+default_process_limit = 10000
+default_client_limit = 12000
 passdb {
   driver = static
   args = password=hungry
