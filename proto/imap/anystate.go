@@ -53,6 +53,7 @@ func (s *Session) capabilities() string {
 		"ESORT",       // RFC 5267 §3
 		"I18NLEVEL=1", // RFC 5255 §4.3
 		"SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
+		"PARTIAL", // RFC 9394
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
 	if s.state != notAuthenticated {

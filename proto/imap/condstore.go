@@ -136,6 +136,9 @@ func (m *fetchModifiers) read(p *parser, name string) {
 		m.since = p.modSeqValue()
 	case name == "VANISHED" && !m.vanished:
 		m.vanished = true
+	case name == "PARTIAL" && m.partial == nil && p.byUID: // RFC 9394 §3.3
+		p.sp()
+		m.partial = p.partialRange()
 	default:
 		p.fail("no such modifier")
 	}
@@ -145,6 +148,7 @@ func (m *fetchModifiers) read(p *parser, name string) {
 type fetchModifiers struct {
 	since    uint64 // only messages that have changed since; 0: all
 	vanished bool   // and which are gone since
+	partial  *partial
 }
 
 // changed are those of set that have changed since a MODSEQ.

@@ -43,6 +43,9 @@ func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem, mods fetc
 	if err != nil {
 		return bad(err)
 	}
+	if mods.partial != nil {
+		chosen = chosen.slice(mods.partial.bounds(chosen.count()))
+	}
 	if mods.since > 0 {
 		s.wantModSeq()
 		chosen = v.changed(chosen, mods.since)

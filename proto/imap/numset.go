@@ -140,6 +140,18 @@ func (set numSet) count() (n int) {
 	return n
 }
 
+// slice gives those of the numbers that stand at the places from and up to to.
+func (set numSet) slice(from, to int) (out numSet) {
+	for _, s := range set {
+		n := int(s.hi-s.lo) + 1
+		if lo, hi := max(from, 0), min(to, n); lo < hi {
+			out = append(out, span{s.lo + uint32(lo), s.lo + uint32(hi) - 1})
+		}
+		from, to = from-n, to-n
+	}
+	return out
+}
+
 // add appends n, which is at least as large as all before it.
 func (set numSet) add(n uint32) numSet {
 	if k := len(set); k > 0 && set[k-1].hi+1 == n {

@@ -92,16 +92,21 @@ func (p *parser) partialRange() *partial {
 
 // of gives those of some results that are in the range.
 func (r *partial) of(found []int) []int {
+	lo, hi := r.bounds(len(found))
+	return found[lo:hi]
+}
+
+// bounds are where the range begins and ends among n results.
+func (r *partial) bounds(n int) (from, to int) {
 	lo, hi := int64(min(r.lo, r.hi)), int64(max(r.lo, r.hi))
-	n := int64(len(found))
 	if r.last {
-		lo, hi = n+1-hi, n+1-lo
+		lo, hi = int64(n)+1-hi, int64(n)+1-lo
 	}
-	lo, hi = max(lo, 1), min(hi, n)
+	lo, hi = max(lo, 1), min(hi, int64(n))
 	if lo > hi {
-		return nil
+		return 0, 0
 	}
-	return found[lo-1 : hi]
+	return int(lo - 1), int(hi)
 }
 
 // append prints the range as the client has written it.
