@@ -349,6 +349,7 @@ func (s *Session) turn() error {
 
 	tag := p.tag()
 	p.tagged = tag
+	before := s.view
 	r, holds := s.answer(p)
 	if p.fatal != nil {
 		return s.lost(p.fatal)
@@ -359,7 +360,8 @@ func (s *Session) turn() error {
 	if tag == "" {
 		tag = "*"
 	}
-	if s.view != nil && s.state == selected && r.status != "BAD" {
+	// What happens behind SELECT is no answer to it, and waits.
+	if s.view != nil && s.view == before && r.status != "BAD" {
 		s.news(!holds)
 		s.tellModSeq(&r)
 	}
