@@ -22,6 +22,8 @@ func (s *Session) capabilities() string {
 			caps = append(caps, "LOGINDISABLED")
 		}
 		caps = append(caps, "SASL-IR") // RFC 4959
+	} else if s.mayReturn() {
+		caps = append(caps, "UNAUTHENTICATE") // RFC 8437
 	}
 	caps = append(caps,
 		literal,

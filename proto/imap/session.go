@@ -67,6 +67,8 @@ var commands = map[string]command{
 	"AUTHENTICATE": {in: notAuthenticated, do: (*Session).authenticate}, // §6.2.2
 	"LOGIN":        {in: notAuthenticated, do: (*Session).login},        // §6.2.3
 
+	"UNAUTHENTICATE": {in: mailboxes, do: (*Session).unauthenticate}, // RFC 8437 §3
+
 	"ENABLE":      {in: mailboxes, do: (*Session).enable},      // §6.3.1
 	"SELECT":      {in: mailboxes, do: (*Session).selectBox},   // §6.3.2
 	"EXAMINE":     {in: mailboxes, do: (*Session).examine},     // §6.3.3
