@@ -44,15 +44,16 @@ func (s *Session) capabilities() string {
 		"CREATE-SPECIAL-USE",
 		"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", // RFC 9208
 		"METADATA", "LIST-METADATA", // RFC 5464, RFC 9590
-		"STATUS=SIZE", // RFC 8438
-		"ESEARCH",     // RFC 4731
-		"SEARCHRES",   // RFC 5182
-		"WITHIN",      // RFC 5032
-		"OBJECTID",    // RFC 8474
-		"SAVEDATE",    // RFC 8514
-		"PREVIEW",     // RFC 8970
-		"SORT",        // RFC 5256
-		"ESORT",       // RFC 5267 §3
+		"STATUS=SIZE",                    // RFC 8438
+		"ESEARCH",                        // RFC 4731
+		"SEARCHRES",                      // RFC 5182
+		"WITHIN",                         // RFC 5032
+		"OBJECTID",                       // RFC 8474
+		"SAVEDATE",                       // RFC 8514
+		"PREVIEW",                        // RFC 8970
+		"SORT",                           // RFC 5256
+		"ESORT",                          // RFC 5267 §3
+		"CONTEXT=SEARCH", "CONTEXT=SORT", // RFC 5267 §4
 		"I18NLEVEL=1", // RFC 5255 §4.3
 		"SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
 		"PARTIAL", // RFC 9394

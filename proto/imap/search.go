@@ -21,6 +21,9 @@ func (s *Session) search(p *parser) reply {
 	case r.tells():
 		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
 	}
+	if r.update {
+		s.follow(p, g, r, nil, found)
+	}
 	return ok("done")
 }
 

@@ -3,6 +3,7 @@ package imap
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // returns is the rule search-return-opts: what a search is to tell of what it
@@ -14,6 +15,9 @@ type returns struct {
 	min, max, all, count bool
 	save                 bool     // for "$" (RFC 5182 §2.1)
 	partial              *partial // RFC 9394 §3.1
+
+	update bool        // the result is to be followed (RFC 5267 §4.3)
+	items  []fetchItem // … with these of new messages (RFC 5465 §7)
 }
 
 // A partial is the rule partial-range: results by their place, from 1 on, or
@@ -45,6 +49,9 @@ func (s *Session) searchReturn(p *parser) *returns {
 	if r.all && r.partial != nil && p.err == nil {
 		p.fail("either ALL or PARTIAL") // RFC 9394 §3.1
 	}
+	if r.update && s.view != nil && s.view.following.of(p.tagged) >= 0 {
+		p.fail("this tag is in use") // RFC 5267 §4.3
+	}
 	return r
 }
 
@@ -66,6 +73,16 @@ func (r *returns) option(p *parser) {
 			p.fail("more than one PARTIAL")
 		}
 		r.partial = p.partialRange()
+	case "CONTEXT": // what was asked for is remembered anyway (RFC 5267 §4.2)
+	case "UPDATE":
+		r.update = true
+		if strings.HasPrefix(p.rest, " (") {
+			p.sp()
+			r.items = p.fetchItems()
+		}
+		for i := range r.items {
+			r.items[i].peek = true // nobody reads them now
+		}
 	default:
 		p.fail("no such return option")
 	}

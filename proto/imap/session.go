@@ -95,26 +95,27 @@ var commands = map[string]command{
 	"GETQUOTAROOT": {in: mailboxes, do: (*Session).getQuotaRoot}, // RFC 9208 §4.1.2
 	"SETQUOTA":     {in: mailboxes, do: (*Session).setQuota},     // RFC 9208 §4.1.3
 
-	"CHECK":       {in: selected, do: (*Session).noop},                                  // RFC 3501 §6.4.1
-	"CLOSE":       {in: selected, do: (*Session).closeBox},                              // §6.4.1
-	"UNSELECT":    {in: selected, do: (*Session).unselect},                              // §6.4.2
-	"EXPUNGE":     {in: selected, do: (*Session).expunge},                               // §6.4.3
-	"SEARCH":      {in: selected, do: (*Session).search, holds: true, numbers: true},    // §6.4.4
-	"PARTIAL":     {in: selected, do: (*Session).partial, holds: true, numbers: true},   // RFC 1730 §6.4.6
-	"SORT":        {in: selected, do: (*Session).sort, holds: true, numbers: true},      // RFC 5256 §3
-	"THREAD":      {in: selected, do: (*Session).thread, holds: true, numbers: true},    // RFC 5256 §3
-	"FETCH":       {in: selected, do: (*Session).fetch, holds: true, numbers: true},     // §6.4.5
-	"STORE":       {in: selected, do: (*Session).storeFlag, holds: true, numbers: true}, // §6.4.6
-	"COPY":        {in: selected, do: (*Session).copy, numbers: true},                   // §6.4.7
-	"MOVE":        {in: selected, do: (*Session).move, numbers: true},                   // §6.4.8
-	"UID EXPUNGE": {in: selected, do: (*Session).expunge},                               // §6.4.9
-	"UID SEARCH":  {in: selected, do: (*Session).search},                                // §6.4.9
-	"UID SORT":    {in: selected, do: (*Session).sort},                                  // RFC 5256 §3
-	"UID THREAD":  {in: selected, do: (*Session).thread},                                // RFC 5256 §3
-	"UID FETCH":   {in: selected, do: (*Session).fetch},                                 // §6.4.9
-	"UID STORE":   {in: selected, do: (*Session).storeFlag},                             // §6.4.9
-	"UID COPY":    {in: selected, do: (*Session).copy},                                  // §6.4.9
-	"UID MOVE":    {in: selected, do: (*Session).move},                                  // §6.4.9
+	"CHECK":        {in: selected, do: (*Session).noop},                                  // RFC 3501 §6.4.1
+	"CLOSE":        {in: selected, do: (*Session).closeBox},                              // §6.4.1
+	"UNSELECT":     {in: selected, do: (*Session).unselect},                              // §6.4.2
+	"EXPUNGE":      {in: selected, do: (*Session).expunge},                               // §6.4.3
+	"SEARCH":       {in: selected, do: (*Session).search, holds: true, numbers: true},    // §6.4.4
+	"PARTIAL":      {in: selected, do: (*Session).partial, holds: true, numbers: true},   // RFC 1730 §6.4.6
+	"SORT":         {in: selected, do: (*Session).sort, holds: true, numbers: true},      // RFC 5256 §3
+	"THREAD":       {in: selected, do: (*Session).thread, holds: true, numbers: true},    // RFC 5256 §3
+	"FETCH":        {in: selected, do: (*Session).fetch, holds: true, numbers: true},     // §6.4.5
+	"STORE":        {in: selected, do: (*Session).storeFlag, holds: true, numbers: true}, // §6.4.6
+	"COPY":         {in: selected, do: (*Session).copy, numbers: true},                   // §6.4.7
+	"MOVE":         {in: selected, do: (*Session).move, numbers: true},                   // §6.4.8
+	"UID EXPUNGE":  {in: selected, do: (*Session).expunge},                               // §6.4.9
+	"UID SEARCH":   {in: selected, do: (*Session).search},                                // §6.4.9
+	"CANCELUPDATE": {in: selected, do: (*Session).cancelUpdate},                          // RFC 5267 §4.3.5
+	"UID SORT":     {in: selected, do: (*Session).sort},                                  // RFC 5256 §3
+	"UID THREAD":   {in: selected, do: (*Session).thread},                                // RFC 5256 §3
+	"UID FETCH":    {in: selected, do: (*Session).fetch},                                 // §6.4.9
+	"UID STORE":    {in: selected, do: (*Session).storeFlag},                             // §6.4.9
+	"UID COPY":     {in: selected, do: (*Session).copy},                                  // §6.4.9
+	"UID MOVE":     {in: selected, do: (*Session).move},                                  // §6.4.9
 }
 
 // ErrRefused is what Login returns for a wrong name or password; but for the

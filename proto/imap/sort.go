@@ -1,5 +1,7 @@
 package imap
 
+import "strings"
+
 // sortKeys are the rules sort-key of RFC 5256 §5 and RFC 5957 §5.
 var sortKeys = map[string]sortKey{
 	"ARRIVAL": sortArrival, "CC": sortCc, "DATE": sortDate, "FROM": sortFrom,
@@ -11,7 +13,10 @@ var sortKeys = map[string]sortKey{
 // (RFC 5256 §5, RFC 5267 §5)
 func (s *Session) sort(p *parser) reply {
 	p.sp()
-	r := s.searchReturn(p)
+	r := &returns{} // without RETURN the answer is SORT (RFC 5267 §3)
+	if !strings.HasPrefix(p.rest, "(") {
+		r = s.searchReturn(p)
+	}
 	by := p.sortCriteria()
 	p.sp()
 	g := s.criteria(p)
@@ -27,6 +32,9 @@ func (s *Session) sort(p *parser) reply {
 		s.tellSearch("SORT", p.byUID, found, g.modSeq)
 	case r.tells():
 		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
+	}
+	if r.update {
+		s.follow(p, g, r, by, found)
 	}
 	return ok("done")
 }

@@ -33,17 +33,13 @@ type ordering struct {
 // ordered gives the places of messages, whose UIDs rise, in the order of the
 // criteria; those that are alike stay as they are (RFC 5256 §3, BASE.6.4.SORT).
 func (v *view) ordered(ctx context.Context, by []criterion, msgs []maildir.Message) ([]int32, error) {
-	o := &ordering{criteria: by}
-	for _, c := range by {
-		keys, rows, err := v.keys(ctx, c.key, msgs)
-		if err != nil {
-			return nil, err
-		}
-		o.keys, o.rows = append(o.keys, keys), append(o.rows, rows)
+	o, err := v.ordering(ctx, by, msgs)
+	if err != nil {
+		return nil, err
 	}
 	ranks := make([]rank, len(msgs))
 	for i := range ranks {
-		ranks[i] = rank{o.first(i), int32(i)}
+		ranks[i] = o.rank(i)
 	}
 	sortOnCores(ranks, o.compare)
 	places := make([]int32, len(ranks))
@@ -53,8 +49,21 @@ func (v *view) ordered(ctx context.Context, by []criterion, msgs []maildir.Messa
 	return places, nil
 }
 
-// first is the number that a rank begins with.
-func (o *ordering) first(i int) (n uint64) {
+// ordering makes ready to compare messages, whose UIDs rise.
+func (v *view) ordering(ctx context.Context, by []criterion, msgs []maildir.Message) (*ordering, error) {
+	o := &ordering{criteria: by}
+	for _, c := range by {
+		keys, rows, err := v.keys(ctx, c.key, msgs)
+		if err != nil {
+			return nil, err
+		}
+		o.keys, o.rows = append(o.keys, keys), append(o.rows, rows)
+	}
+	return o, nil
+}
+
+func (o *ordering) rank(i int) rank {
+	n := uint64(0)
 	switch c := o.keys[0].(type) {
 	case *numberKeys:
 		n = uint64(c.rows[o.rows[0][i]]) ^ 1<<63
@@ -62,9 +71,9 @@ func (o *ordering) first(i int) (n uint64) {
 		n = head(c.row(o.rows[0][i]))
 	}
 	if o.criteria[0].reverse {
-		return ^n
+		n = ^n
 	}
-	return n
+	return rank{n, int32(i)}
 }
 
 func (o *ordering) compare(a, b rank) int {
@@ -135,4 +144,35 @@ func (v *view) inOrder(ctx context.Context, by []criterion, found []int) ([]int,
 		sorted[i] = found[k]
 	}
 	return sorted, nil
+}
+
+// insert puts more messages into an order of others, all by their UIDs.
+func (v *view) insert(ctx context.Context, by []criterion, sorted, more []uint32) ([]uint32, error) {
+	all := slices.Concat(sorted, more)
+	slices.Sort(all)
+	msgs := make([]maildir.Message, len(all))
+	for i, uid := range all {
+		msgs[i].UID = uid
+		if n, known := v.number(uid); known {
+			msgs[i], _ = v.at(n)
+		}
+	}
+	o, err := v.ordering(ctx, by, msgs)
+	if err != nil {
+		return nil, err
+	}
+	compare := func(a, b uint32) int {
+		i, _ := slices.BinarySearch(all, a)
+		j, _ := slices.BinarySearch(all, b)
+		return o.compare(o.rank(i), o.rank(j))
+	}
+	slices.SortFunc(more, compare)
+	out := make([]uint32, 0, len(all))
+	for _, uid := range sorted {
+		for len(more) > 0 && compare(more[0], uid) < 0 {
+			out, more = append(out, more[0]), more[1:]
+		}
+		out = append(out, uid)
+	}
+	return append(out, more...), nil
 }

@@ -30,11 +30,12 @@ func (s *Session) tell(expunge bool, quiet *own) {
 		s.bye("", "the mailbox has become another one")
 		return
 	}
-	if now == v.state && (len(v.gone) == 0 || !expunge) {
+	if now == v.state && (len(v.gone) == 0 || !expunge) && !v.due() {
 		return
 	}
 	changed := v.merge(now)
 	s.tellKeywords()
+	s.tellLeft()
 	if expunge {
 		s.tellExpunged()
 	}
@@ -52,6 +53,7 @@ func (s *Session) tell(expunge bool, quiet *own) {
 			s.tellMessage(n, m, true)
 		}
 	}
+	s.tellUpdates()
 }
 
 // tellCount says how many messages there are (RFC 9051 §7.4.1), and to those

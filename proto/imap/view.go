@@ -28,6 +28,8 @@ type view struct {
 
 	remembers *memory // nil: nothing was asked for yet
 
+	following following // searches whose results are updated
+
 	filling chan struct{} // closed when the cache is filled; nil: nobody does that
 	stop    context.CancelFunc
 }
@@ -200,6 +202,7 @@ func (v *view) merge(now *maildir.State) (changed []uint32) {
 		byUID := func(m missing, uid uint32) int { return cmp.Compare(m.UID, uid) }
 		if i, ok := slices.BinarySearchFunc(v.gone, uid, byUID); ok { // it has come back in time
 			v.gone = slices.Delete(v.gone, i, i+1)
+			v.following.touch(uid)
 		} else if i, ok := slices.BinarySearch(v.late, uid); !ok {
 			v.late = slices.Insert(v.late, i, uid)
 		}
@@ -210,6 +213,7 @@ func (v *view) merge(now *maildir.State) (changed []uint32) {
 	}
 	v.state = now
 	v.known, _ = now.Find(v.top + 1)
+	v.following.touch(d.Changed...)
 	return d.Changed
 }
 
