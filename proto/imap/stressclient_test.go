@@ -118,7 +118,7 @@ type stressStop struct{}
 
 // fault ends the client; the last it said and heard is told.
 func (c *stressClient) fault(format string, args ...any) {
-	c.t.Errorf("session %d, kind %d: %s\n%s", c.id, c.kind, fmt.Sprintf(format, args...), strings.Join(c.log[max(0, len(c.log)-12):], "\n"))
+	c.t.Errorf("session %d, kind %d: %s\n%s", c.id, c.kind, fmt.Sprintf(format, args...), strings.Join(c.log[max(0, len(c.log)-60):], "\n"))
 	panic(stressStop{})
 }
 
@@ -339,10 +339,7 @@ func (c *stressClient) vanished(set string, earlier bool) {
 			continue
 		}
 		for uid := uint32(lo); uint64(uid) <= hi; uid++ {
-			i := slices.Index(c.uids, uid)
-			if i < 0 { // one that has been announced, and not fetched
-				i = slices.Index(c.uids, 0)
-			}
+			i := c.place(uid)
 			if i < 0 {
 				c.fault("%d has vanished, and was never there", uid)
 			}
@@ -350,6 +347,33 @@ func (c *stressClient) vanished(set string, earlier bool) {
 			c.forget(uid)
 		}
 	}
+}
+
+// place is where a message is that vanishes: where its UID is known, else some
+// place between those with lesser and greater UIDs.
+func (c *stressClient) place(uid uint32) int {
+	room := -1
+	for i, u := range c.uids {
+		if c.kind == stressUIDOnly { // without numbers, nobody knows where those are that are not known
+			if u == uid {
+				return i
+			} else if u == 0 {
+				room = i
+			}
+			continue
+		}
+		switch {
+		case u == uid:
+			return i
+		case u == 0:
+			room = i
+		case u < uid:
+			room = -1
+		case u > uid:
+			return room
+		}
+	}
+	return room
 }
 
 // attribute is what stands in parentheses behind a name in a FETCH response.
@@ -455,7 +479,10 @@ func (c *stressClient) learn() {
 	}
 	last := uint32(0)
 	for _, u := range c.uids {
-		last = max(last, u)
+		if u == 0 || c.kind == stressUIDOnly {
+			break
+		}
+		last = u
 	}
 	c.command("UID FETCH %d:* (FLAGS)", last+1)
 }
@@ -510,7 +537,7 @@ func (c *stressClient) resync() {
 		last = uids[len(uids)-1]
 		with += fmt.Sprintf(" %d:%d", uids[0], uids[len(uids)-1])
 		if c.r.IntN(2) == 0 && c.kind != stressUIDOnly {
-			with += fmt.Sprintf(" (%d %d)", len(uids), uids[len(uids)-1])
+			with += fmt.Sprintf(" (%d %d)", len(uids), last)
 		}
 	}
 	c.resyncs++
