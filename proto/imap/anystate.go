@@ -53,6 +53,7 @@ func (s *Session) capabilities() string {
 		"PREVIEW",                        // RFC 8970
 		"SORT",                           // RFC 5256
 		"ESORT",                          // RFC 5267 §3
+		"LANGUAGE",                       // RFC 5255 §3
 		"CONTEXT=SEARCH", "CONTEXT=SORT", // RFC 5267 §4
 		"I18NLEVEL=1", // RFC 5255 §4.3
 		"SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",

@@ -62,6 +62,7 @@ var commands = map[string]command{
 	"NOOP":       {in: always, do: (*Session).noop},       // §6.1.2
 	"LOGOUT":     {in: always, do: (*Session).logout},     // §6.1.3
 	"ID":         {in: always, do: (*Session).id},         // RFC 2971 §3.1
+	"LANGUAGE":   {in: always, do: (*Session).language},   // RFC 5255 §3.2
 
 	"STARTTLS":     {in: notAuthenticated, do: (*Session).starttls},     // §6.2.1
 	"AUTHENTICATE": {in: notAuthenticated, do: (*Session).authenticate}, // §6.2.2
