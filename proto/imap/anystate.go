@@ -47,6 +47,7 @@ func (s *Session) capabilities() string {
 		"STATUS=SIZE",                    // RFC 8438
 		"ESEARCH",                        // RFC 4731
 		"SEARCHRES",                      // RFC 5182
+		"MULTISEARCH",                    // RFC 7377
 		"WITHIN",                         // RFC 5032
 		"OBJECTID",                       // RFC 8474
 		"SAVEDATE",                       // RFC 8514

@@ -92,6 +92,9 @@ var commands = map[string]command{
 	"IDLE":        {in: mailboxes, do: (*Session).idle},        // §6.3.13
 	"COMPRESS":    {in: mailboxes, do: (*Session).compress},    // RFC 4978 §3
 
+	"ESEARCH":     {in: mailboxes, do: (*Session).esearch}, // RFC 7377 §2
+	"UID ESEARCH": {in: mailboxes, do: (*Session).esearch}, // as its example has it
+
 	"GETQUOTA":     {in: mailboxes, do: (*Session).getQuota},     // RFC 9208 §4.1.1
 	"GETQUOTAROOT": {in: mailboxes, do: (*Session).getQuotaRoot}, // RFC 9208 §4.1.2
 	"SETQUOTA":     {in: mailboxes, do: (*Session).setQuota},     // RFC 9208 §4.1.3
