@@ -36,7 +36,7 @@ func (s *Session) esearch(p *parser) reply {
 		return bad(errors.New("SAVE is for the selected mailbox alone"))
 	}
 	if ofSelected && len(scopes) == 1 {
-		found, refused := s.ask(g, r)
+		found, refused := s.ask(g, r, nil)
 		if refused != nil {
 			return *refused
 		}
