@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -91,14 +92,18 @@ type fetching struct {
 	flags  bool          // FLAGS are asked for
 	lazy   bool          // a PREVIEW is, if it is known
 
-	entries *maildir.Entries
-	known   maildir.Known // of the message at hand
-	marked  []maildir.Message
-	missed  bool  // some messages are gone
-	trouble error // of others
-	broken  bool  // the connection failed
-	out     []byte
-	text    []byte // room for header fields
+	entries  *maildir.Entries
+	known    maildir.Known // of the message at hand
+	marked   []maildir.Message
+	missed   bool  // some messages are gone
+	trouble  error // of others
+	broken   bool  // the connection failed
+	out      []byte
+	pieces   []piece
+	fieldsOf []byte       // room for header fields
+	ready    *readMessage // that message, read; nil: it has to be opened
+	src      source       // of it
+	text     bytes.Reader // in it
 }
 
 // plan looks at the items once for all messages.
@@ -160,6 +165,17 @@ const together = 128
 
 // run answers for the messages with the given numbers.
 func (f *fetching) run(p *parser, chosen numSet) {
+	if f.level == 0 && f.file {
+		f.each(chosen, func(m *readMessage) bool {
+			if m.gone {
+				f.missed = true
+				return true
+			}
+			f.ready = m
+			return f.answer(p, m.number, m.Message) && f.s.ctx.Err() == nil
+		})
+		return
+	}
 	if f.level == 0 {
 		for n := range chosen.all() {
 			m, gone := f.v.at(n)
@@ -225,9 +241,10 @@ func (f *fetching) answer(p *parser, n int, m maildir.Message) bool {
 	return p.fatal == nil
 }
 
-// A piece is what answers one item: text, or a stretch of the message.
+// A piece is what answers one item: text up to an octet, or behind it a stretch
+// of the message.
 type piece struct {
-	text   []byte
+	end    int
 	stream streamer
 }
 
@@ -255,18 +272,12 @@ func (f *fetching) message(n int, m maildir.Message) error {
 	}
 	marks := f.seen && m.Flags&maildir.Seen == 0
 	b := f.s.appendFetch(f.out[:0], n, m.UID)
-	var pieces []piece
-	held, began := 0, false
+	f.pieces = f.pieces[:0]
+	began := false
 	send := func() error {
-		began, held = true, 0
-		for _, p := range pieces {
-			if err := f.write(p); err != nil {
-				return err
-			}
-		}
-		pieces = nil
-		err := f.write(piece{text: b})
-		b = b[:0]
+		began = true
+		err := f.write(b)
+		b, f.pieces = b[:0], f.pieces[:0]
 		return err
 	}
 	for k, it := range f.items {
@@ -281,11 +292,9 @@ func (f *fetching) message(n int, m maildir.Message) error {
 			return err
 		}
 		if st != nil {
-			pieces = append(pieces, piece{text: b, stream: st})
-			held += len(b)
-			b = nil
+			f.pieces = append(f.pieces, piece{len(b), st})
 		}
-		if held+len(b) > maxHeld {
+		if len(b) > maxHeld {
 			if err := send(); err != nil {
 				return err
 			}
@@ -309,30 +318,20 @@ func (f *fetching) message(n int, m maildir.Message) error {
 	return nil
 }
 
-// source opens the file of m and reads of its structure what is needed.
-func (f *fetching) source(m maildir.Message) (*source, error) {
-	tree := f.tree || f.fields
-	if f.entries == nil {
-		return f.s.source(f.v.folder, m, tree, f.whole)
+// write sends b, and each stretch in its place.
+func (f *fetching) write(b []byte) (err error) {
+	at := 0
+	for _, p := range f.pieces {
+		_, err = f.s.Conn.Write(b[at:p.end])
+		if at = p.end; err == nil {
+			err = p.stream.writeTo(f.s.Conn)
+		}
+		if err != nil {
+			f.broken = true
+			return err
+		}
 	}
-	file, err := f.entries.Open(m, &f.known)
-	if err != nil {
-		return nil, err
-	}
-	if f.known.Err != nil {
-		file.Close()
-		return nil, f.known.Err
-	}
-	return f.s.sourceOf(file, m, tree, f.whole)
-}
-
-// write sends a piece.
-func (f *fetching) write(p piece) error {
-	_, err := f.s.Conn.Write(p.text)
-	if err == nil && p.stream != nil {
-		err = p.stream.writeTo(f.s.Conn)
-	}
-	if err != nil {
+	if _, err = f.s.Conn.Write(b[at:]); err != nil {
 		f.broken = true
 	}
 	return err
@@ -422,8 +421,8 @@ func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, streame
 		ok := true
 		var err error
 		if src == nil {
-			text = appendFields(f.text[:0], f.known.Texts[maildir.TextFields], it)
-			f.text = text
+			text = appendFields(f.fieldsOf[:0], f.known.Texts[maildir.TextFields], it)
+			f.fieldsOf = text
 		} else {
 			text, ok, err = src.headerFields(it)
 		}

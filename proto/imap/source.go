@@ -30,10 +30,10 @@ const short = 256 << 10
 // it piece by piece (RFC 9051 §6.4.5, partial) does not make us begin anew
 // each time.
 type memo struct {
-	view *view
-	uid  uint32
-	tree *mimetree.Part // of the whole, or nil
-	sent int64          // octets as sent, or -1
+	folder *maildir.Folder
+	uid    uint32
+	tree   *mimetree.Part // of the whole, or nil
+	sent   int64          // octets as sent, or -1
 
 	// Where reading begins for offset sent octets into the stretch that
 	// starts at from.
@@ -47,13 +47,13 @@ func (s *Session) source(folder *maildir.Folder, m maildir.Message, tree, whole 
 	if err != nil {
 		return nil, err
 	}
-	return s.sourceOf(file, m, tree, whole)
+	return s.sourceOf(file, folder, m, tree, whole)
 }
 
 // sourceOf is source for a file that is open.
-func (s *Session) sourceOf(file messageFile, m maildir.Message, tree, whole bool) (*source, error) {
+func (s *Session) sourceOf(file messageFile, folder *maildir.Folder, m maildir.Message, tree, whole bool) (*source, error) {
 	src := &source{ReaderAt: file, file: file}
-	if err := s.prepare(src, file, m, tree, whole); err != nil {
+	if err := s.prepare(src, file, folder, m, tree, whole); err != nil {
 		file.Close()
 		return nil, err
 	}
@@ -66,7 +66,7 @@ type messageFile interface {
 	Stat() (fs.FileInfo, error)
 }
 
-func (s *Session) prepare(src *source, file messageFile, m maildir.Message, tree, whole bool) error {
+func (s *Session) prepare(src *source, file messageFile, folder *maildir.Folder, m maildir.Message, tree, whole bool) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
@@ -76,16 +76,16 @@ func (s *Session) prepare(src *source, file messageFile, m maildir.Message, tree
 		return err
 	}
 	if src.text == nil {
-		if s.memo == nil || s.memo.view != s.view || s.memo.uid != m.UID {
-			s.memo = &memo{view: s.view, uid: m.UID, sent: -1}
+		if s.memo == nil || s.memo.folder != folder || s.memo.uid != m.UID {
+			s.memo = &memo{folder: folder, uid: m.UID, sent: -1}
 		}
 		src.memo = s.memo
 	}
 	if !tree || src.tree != nil {
 		return nil
 	}
-	if !whole {
-		if src.tree, err = src.header(); src.tree != nil || err != nil {
+	if src.memo == nil || !whole {
+		if src.tree, err = src.structure(whole); src.tree != nil || err != nil {
 			return err
 		}
 	}
@@ -93,11 +93,7 @@ func (s *Session) prepare(src *source, file messageFile, m maildir.Message, tree
 		src.tree = src.memo.tree
 		return nil
 	}
-	if src.memo == nil {
-		src.tree, err = src.parse()
-		return err
-	}
-	src.tree, err = s.partsOf(m)
+	src.tree, err = partsOf(folder, m)
 	if err == nil && (src.tree == nil || src.tree.Body.End != src.stored) {
 		src.tree, err = src.parse()
 	}
@@ -105,10 +101,19 @@ func (s *Session) prepare(src *source, file messageFile, m maildir.Message, tree
 	return err
 }
 
+// structure reads the structure of the message, or of its header only: then it
+// returns nil for one of unusual length.
+func (src *source) structure(whole bool) (*mimetree.Part, error) {
+	if !whole {
+		return src.header()
+	}
+	return src.parse()
+}
+
 // partsOf gives from the cache where the parts of a long message are, after it
 // was read once; nil if there are too many.
-func (s *Session) partsOf(m maildir.Message) (*mimetree.Part, error) {
-	e := s.view.folder.Entries(maildir.Whole, entries)
+func partsOf(folder *maildir.Folder, m maildir.Message) (*mimetree.Part, error) {
+	e := folder.Entries(maildir.Whole, entries)
 	defer e.Close()
 	k := e.One(m)
 	if k.Err != nil {
@@ -144,7 +149,12 @@ func (src *source) parse() (*mimetree.Part, error) {
 }
 
 // Close ends the reading.
-func (src *source) Close() error { return src.file.Close() }
+func (src *source) Close() error {
+	if src.file == nil {
+		return nil
+	}
+	return src.file.Close()
+}
 
 // header reads the header of the message only. It returns nil for one of
 // unusual length.
@@ -184,9 +194,10 @@ func headerEnd(b []byte) (int, bool) {
 // end as CRLF.
 type stretch struct {
 	r        io.ReaderAt
-	from, to int64 // as stored
-	skip     int64 // octets as sent that are left out at the beginning
-	size     int64 // octets as sent that follow
+	text     []byte // all there is to read, if it is in memory
+	from, to int64  // as stored
+	skip     int64  // octets as sent that are left out at the beginning
+	size     int64  // octets as sent that follow
 	memo     *memo
 }
 
@@ -205,7 +216,7 @@ func (src *source) stretch(it fetchItem) (*stretch, bool, error) {
 			return nil, false, nil
 		}
 	}
-	st := &stretch{r: src, from: span.Start, to: span.End, size: span.Size, memo: src.memo}
+	st := &stretch{r: src, text: src.text, from: span.Start, to: span.End, size: span.Size, memo: src.memo}
 	if it.partial {
 		st.skip = min(it.offset, span.Size)
 		st.size = min(it.most, span.Size-st.skip)
@@ -279,6 +290,9 @@ func putBuffer(b []byte) { b = b[:chunk]; buffers.Put(&b) }
 // writeTo sends the stretch: exactly size octets, or an error, after which
 // nothing can be said any more.
 func (st *stretch) writeTo(w io.Writer) error {
+	if st.text != nil && st.skip == 0 {
+		return st.writeText(w)
+	}
 	in, out := getBuffer(), getBuffer()
 	defer putBuffer(in)
 	defer putBuffer(out)
@@ -317,6 +331,27 @@ func (st *stretch) writeTo(w io.Writer) error {
 			return errors.Join(errLost, err)
 		}
 		left -= int64(len(b))
+	}
+	return nil
+}
+
+// writeText is writeTo for what is in memory.
+func (st *stretch) writeText(w io.Writer) error {
+	out := getBuffer()
+	defer putBuffer(out)
+	cr, left := false, st.size
+	for rest := st.text[st.from:min(st.to, int64(len(st.text)))]; left > 0; {
+		if len(rest) == 0 {
+			return errTorn
+		}
+		in := rest[:min(len(rest), chunk/2)] // so that out holds it with every octet an LF
+		var b []byte
+		b, cr = crlf(out[:0], in, cr)
+		b = b[:min(left, int64(len(b)))]
+		if _, err := w.Write(b); err != nil {
+			return errors.Join(errLost, err)
+		}
+		rest, left = rest[len(in):], left-int64(len(b))
 	}
 	return nil
 }
