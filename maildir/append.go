@@ -1,12 +1,13 @@
 package maildir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // AppendOptions say how a message is added to a folder.
@@ -21,122 +22,329 @@ type AppendOptions struct {
 // UID are on disk; when it does not, nothing of it is left. ErrKeywords when there would be too many keywords, ErrQuota when
 // there is no room for it.
 func (f *Folder) Append(o AppendOptions, r io.Reader) (uid uint32, err error) {
+	a, err := f.Arrive()
+	if err != nil {
+		return 0, err
+	}
+	defer a.Abort()
+	if err := a.Add(o, r); err != nil {
+		return 0, err
+	}
+	uids, err := a.Commit()
+	if err != nil {
+		return 0, err
+	}
+	return uids[0], nil
+}
+
+// An Arrival is messages on their way into a folder: all of them come there, or none does. It is for one goroutine.
+type Arrival struct {
+	f     *Folder
+	b     *box // nil when it has ended
+	to    target
+	files []*arriving
+}
+
+// arriving is one of the messages.
+type arriving struct {
+	spool
+	o    AppendOptions
+	uid  uint32
+	path string // its place in the folder; empty when it has none (any more)
+}
+
+// Arrive begins to add messages. The caller ends it with Commit or Abort.
+func (f *Folder) Arrive() (*Arrival, error) {
 	b, err := f.enter()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer b.leave()
-	if uid, err = b.receive(f.by, o, r); err != nil {
-		return 0, fmt.Errorf("append to folder %q: %w", f.name, err)
-	}
-	f.first(f.UIDValidity(), uid)
-	return uid, nil
-}
-
-func (b *box) receive(by string, o AppendOptions, r io.Reader) (uid uint32, err error) {
 	t, err := newTarget(b.dir.hold())
 	if err != nil {
-		return 0, err
+		b.leave()
+		return nil, fmt.Errorf("append to folder %q: %w", f.name, err)
 	}
 	t.root = b.root.hold()
-	defer t.close()
-
-	// The client may be slow: nothing is held while it sends.
-	var file spool
-	if err := file.open(t, o.Limit); err != nil {
-		return 0, err
-	}
-	defer file.discard()
-	if _, err = io.Copy(&file, r); err == nil {
-		err = file.finish(o.Date)
-	}
-	if err != nil {
-		return 0, err
-	}
-	uid, path, err := b.enroll(by, &file, o)
-	if err != nil {
-		return 0, err
-	}
-	// Who sees the message now sees it under its UID: no lock is needed for the rest.
-	if err = b.dir.sync(path[:3]); err != nil {
-		b.dir.unlink(path)
-		t.root.uncount(file.s, 1)
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.vanish(uid)
-	}
-	return uid, err
+	return &Arrival{f: f, b: b, to: t}, nil
 }
 
-// enroll gives a finished file its name and UID.
-func (b *box) enroll(by string, file *spool, o AppendOptions) (uid uint32, path string, err error) {
-	lk, err := b.lockToAdd(1)
+// Add takes in one more message, as Append does. When it returns nil the message is on disk, where nobody sees it. Nothing is
+// locked while r is read: a client may be slow.
+func (a *Arrival) Add(o AppendOptions, r io.Reader) error {
+	if a.b == nil {
+		return fs.ErrClosed
+	}
+	file := &arriving{o: o}
+	err := file.open(a.to, o.Limit)
+	if err == nil {
+		a.files = append(a.files, file)
+		if _, err = io.Copy(file, r); err == nil {
+			err = file.finish(o.Date)
+		}
+	}
 	if err != nil {
-		return 0, "", err
+		return fmt.Errorf("append to folder %q: %w", a.f.name, err)
 	}
-	defer lk.release()
-	defer b.mu.Unlock()
-	b.log.by = by
-	labels, err := b.labels(o.Keywords, true)
-	if err != nil {
-		return 0, "", err
+	return nil
+}
+
+// Abort gives up what was not committed.
+func (a *Arrival) Abort() {
+	if a.b == nil {
+		return
 	}
-	dir, text := inNew, ""
-	if o.Flags != 0 || labels.letters != 0 {
-		dir, text = inCur, infoText(o.Flags, labels.letters, "", "")
+	for _, file := range a.files {
+		file.discard()
 	}
-	done := func() {}
-	if dir == inCur {
-		done = b.ownChange()
+	a.to.close()
+	a.b.leave()
+	a.b = nil
+}
+
+// Commit gives the messages their UIDs, in the order they were added. When it returns nil they are on disk with these; when it
+// does not, none of them is there.
+func (a *Arrival) Commit() (uids []uint32, err error) {
+	if a.b == nil {
+		return nil, fs.ErrClosed
 	}
-	count, err := file.to.root.claim(file.s, 1)
-	if err != nil {
-		return 0, "", err
+	defer a.Abort()
+	if len(a.files) == 0 {
+		return nil, nil
 	}
-	defer func() {
-		if err != nil {
-			file.to.root.uncount(file.s, 1)
+	l := &landing{by: a.f.by, files: a.files, turn: make(chan bool, 1)}
+	a.b.land(l)
+	if !l.there {
+		return nil, fmt.Errorf("append to folder %q: %w", a.f.name, cmp.Or(l.err, errLost))
+	}
+	for _, file := range a.files {
+		uids = append(uids, file.uid)
+	}
+	a.f.first(a.f.UIDValidity(), uids...)
+	return uids, nil
+}
+
+// A landing is what one client lets arrive at once.
+type landing struct {
+	by    string
+	files []*arriving
+	there bool      // the files have their names and UIDs
+	err   error     // why not
+	turn  chan bool // true: it is done. false: lead those who wait
+}
+
+// A pier is where landings of all the process's clients of a folder meet. One of them leads: it takes the lock, gives
+// the files of all their names and UIDs, and syncs the list once for all of them. Who comes meanwhile waits and is
+// taken along by the next one. So the lock is taken and the list synced once for many messages where many come, and as soon
+// as ever where one comes.
+type pier struct {
+	mu      sync.Mutex
+	led     bool
+	waiting []*landing
+}
+
+// errLost is when the one who led did not come to an end.
+var errLost = errors.New("the folder was left in the middle of a change")
+
+// landTogether bounds how many messages are given their names under one lock.
+const landTogether = 1000
+
+// board gives those who go next.
+func (p *pier) board() (group []*landing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for n := 0; len(p.waiting) > 0 && (n == 0 || n+len(p.waiting[0].files) <= landTogether); p.waiting = p.waiting[1:] {
+		group = append(group, p.waiting[0])
+		n += len(p.waiting[0].files)
+	}
+	return group
+}
+
+// hand lets another one lead.
+func (p *pier) hand() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.led = len(p.waiting) > 0; p.led {
+		p.waiting[0].turn <- false
+	}
+}
+
+// land brings finished files into the folder.
+//
+// Why it is durable: each file was synced before it came here, and only then gets its name. The line of the list is synced
+// before the mutex is free, so nobody in this process can tell of the UID before; who reads it from the list in another
+// process syncs the list himself before he tells. The directory is synced last: a line whose message a power cut
+// has taken is of no harm, since the UID is never given again. Only then is the client told.
+func (b *box) land(l *landing) {
+	p := &b.pier
+	p.mu.Lock()
+	p.waiting = append(p.waiting, l)
+	first := !p.led
+	p.led = true
+	p.mu.Unlock()
+	if !first && <-l.turn {
+		return
+	}
+	var group []*landing
+	handed := false
+	defer func() { // others wait for us, whatever becomes of us
+		if !handed {
+			p.hand()
+		}
+		for _, other := range group {
+			if other != l {
+				other.turn <- true
+			}
 		}
 	}()
-	base, err := file.place(file.to.tmp, file.name, b.dir.fd, sub(dir), text)
-	count.close()
-	if err != nil {
-		return 0, "", err
+	lk, err := b.dir.lock()
+	group = p.board()
+	if err == nil {
+		b.enroll(lk, group)
+		lk.release()
+	} else {
+		for _, l := range group {
+			l.err = err
+		}
 	}
-	file.name = ""
-	path = sub(dir) + base + text
-	done()
+	handed = true
+	p.hand()
+	// Who sees the messages now sees them under their UIDs: no lock is needed for the rest.
+	for _, dir := range []byte{inNew, inCur} {
+		b.settleIn(dir, group)
+	}
+}
+
+// enroll gives files their names and UIDs, under the lock.
+func (b *box) enroll(lk *lock, group []*landing) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fail := func(err error) {
+		for _, l := range group {
+			if l.err == nil {
+				l.fail(b, err)
+			}
+		}
+	}
+	n := 0
+	for _, l := range group {
+		n += len(l.files)
+	}
+	if err := b.roomFor(n); err != nil {
+		fail(err)
+		return
+	}
 	fresh := b.head.next
-	b.add(fresh, b.mark(dir, octets(text), joinMore("", nil, labels.more)), uint32(time.Now().Unix()), base)
-	if err = b.writeList(fresh); err == nil {
-		if err = b.commit(lk, len(labels.more) > 0); err != nil {
+	changed, arrived := b.ownChange(), b.ownArrival()
+	more := false
+	for _, l := range group {
+		lk.touch()
+		further, err := l.enroll(b)
+		if err != nil {
+			b.takeBack(l.files[0].uid)
+			l.fail(b, err)
+		}
+		more = more || further
+	}
+	changed()
+	arrived()
+	if b.head.next == fresh {
+		return
+	}
+	err := b.writeList(fresh)
+	if err == nil {
+		if err = b.commit(lk, more); err != nil {
 			b.commit(nil, false)
-			if len(labels.more) == 0 { // they would stand nowhere else
+			if !more { // keywords beyond the letters would stand nowhere else
 				err = nil
 			}
 		}
 	}
 	if err != nil {
 		b.unadopt(fresh)
-		b.dir.unlink(path)
-		return 0, "", err
+		fail(err)
 	}
-	return fresh, path, nil
+	for _, l := range group {
+		l.there = l.err == nil
+	}
 }
 
-// lockToAdd takes the lock and the mutex, for adding n messages: list and keywords are up to date, and there are UIDs enough.
-func (b *box) lockToAdd(n int) (*lock, error) {
-	lk, err := b.dir.lock()
+// enroll gives the files of one landing their names, and adds them to the rows. more tells that some have keywords beyond the
+// letters.
+func (l *landing) enroll(b *box) (more bool, err error) {
+	b.log.by = l.by
+	for _, file := range l.files {
+		file.uid = b.head.next
+		further, err := file.enroll(b)
+		if err != nil {
+			return false, err
+		}
+		more = more || further
+	}
+	return more, nil
+}
+
+func (f *arriving) enroll(b *box) (more bool, err error) {
+	labels, err := b.labels(f.o.Keywords, true)
 	if err != nil {
-		return nil, err
+		return false, err
+	}
+	dir, text := inNew, ""
+	if f.o.Flags != 0 || labels.letters != 0 {
+		dir, text = inCur, infoText(f.o.Flags, labels.letters, "", "")
+	}
+	count, err := f.to.root.claim(f.s, 1)
+	if err != nil {
+		return false, err
+	}
+	defer count.close()
+	base, err := f.place(f.to.tmp, f.name, b.dir.fd, sub(dir), text)
+	if err != nil {
+		count.note(-f.s, -1)
+		return false, err
+	}
+	f.name, f.path = "", sub(dir)+base+text
+	b.add(f.uid, b.mark(dir, octets(text), joinMore("", nil, labels.more)), uint32(time.Now().Unix()), base)
+	return len(labels.more) > 0, nil
+}
+
+// fail removes what has its name already.
+func (l *landing) fail(b *box, err error) {
+	l.there, l.err = false, err
+	for _, file := range l.files {
+		if file.path != "" {
+			b.dir.unlink(file.path)
+			file.to.root.uncount(file.s, 1)
+			file.path = ""
+		}
+	}
+}
+
+// settleIn syncs the directory that files of a group have come into.
+func (b *box) settleIn(dir byte, group []*landing) {
+	var here []*landing
+	for _, l := range group {
+		for _, file := range l.files {
+			if l.there && file.path[:4] == sub(dir) {
+				here = append(here, l)
+				break
+			}
+		}
+	}
+	if len(here) == 0 {
+		return
+	}
+	err := b.dir.sync(sub(dir)[:3])
+	if err == nil {
+		return
 	}
 	b.mu.Lock()
-	if err := b.roomFor(n); err != nil {
-		b.mu.Unlock()
-		lk.release()
-		return nil, err
+	defer b.mu.Unlock()
+	for _, l := range here {
+		l.fail(b, err)
+		for _, file := range l.files {
+			b.vanish(file.uid)
+		}
 	}
-	return lk, nil
 }
 
 // roomFor makes ready for n further messages.
@@ -156,312 +364,4 @@ func (b *box) roomFor(n int) error {
 		return b.renumber()
 	}
 	return nil
-}
-
-// A Pair says which UID a message had, and which it has in the other folder.
-type Pair struct {
-	From, To uint32
-}
-
-// Copy puts messages into another folder, with flags, keywords and dates: as further links to their files, or as copies
-// where that cannot be. Messages that are gone are left out. When it returns nil all of it is on
-// disk; when it does not, no copy is left. ErrQuota when there is no room for all. The pairs are in the order of msgs.
-func (f *Folder) Copy(msgs []Message, to *Folder) ([]Pair, error) {
-	return f.transfer(msgs, to, false)
-}
-
-// Move is Copy and Expunge in one: each message by one rename, so that it is never in both folders, nor in none. Where
-// that cannot be (another file system) it is copied, synced, and removed here. After an error some
-// messages may have moved, as the pairs tell.
-func (f *Folder) Move(msgs []Message, to *Folder) ([]Pair, error) {
-	return f.transfer(msgs, to, true)
-}
-
-func (f *Folder) transfer(msgs []Message, to *Folder, move bool) ([]Pair, error) {
-	verb := "copy"
-	if move {
-		verb = "move"
-	}
-	from, err := f.enter()
-	if err != nil {
-		return nil, err
-	}
-	defer from.leave()
-	target, err := to.enter()
-	if err != nil {
-		return nil, err
-	}
-	defer target.leave()
-	if len(msgs) == 0 {
-		return nil, nil
-	}
-	t := &transfer{from: from, to: target, move: move, by: f.by}
-	err = t.run(msgs)
-	if move && from != target && len(t.pairs) > 0 {
-		from.record(f.by)
-	}
-	validity := to.UIDValidity()
-	for _, p := range t.pairs {
-		to.first(validity, p.To)
-	}
-	if err != nil {
-		err = fmt.Errorf("%s from folder %q to %q: %w", verb, f.name, to.name, err)
-	}
-	return t.pairs, err
-}
-
-type transfer struct {
-	from, to *box
-	move     bool
-	by       string
-	pairs    []Pair
-	made     []string // paths in the target, in the order of pairs
-	more     bool     // some have keywords beyond the letters
-	lk       *lock
-
-	octets, messages int64 // that have come into the target
-}
-
-// count claims room for messages; a move within one Maildir changes nothing there. What it returns is to be called when
-// all of them have come.
-func (t *transfer) count(msgs []Message) (done func(), err error) {
-	source, target := t.from.root, t.to.root
-	if t.move && source.dev == target.dev && source.ino == target.ino {
-		return func() {}, nil
-	}
-	octets, err := t.from.octets(target, msgs)
-	if err != nil {
-		return nil, err
-	}
-	count, err := target.claim(octets, int64(len(msgs)))
-	if err != nil {
-		return nil, err
-	}
-	var left *tally
-	if t.move {
-		left = source.leaving()
-	}
-	return func() {
-		count.note(t.octets-octets, t.messages-int64(len(msgs)))
-		count.close()
-		left.note(-t.octets, -t.messages)
-		left.close()
-	}, nil
-}
-
-// octets sums up what messages will count in a Maildir, where anybody counts.
-func (b *box) octets(where *place, msgs []Message) (sum int64, err error) {
-	if !where.counts() {
-		return 0, nil
-	}
-	for _, m := range msgs {
-		if s, _ := sizes(m.base); s >= 0 {
-			sum += s
-			continue
-		}
-		var st unix.Stat_t
-		err := b.with(m, func(_ row, path string) error { return statat(b.dir.fd, path, &st) })
-		if err != nil && !errors.Is(err, ErrGone) {
-			return 0, err
-		}
-		sum += st.Size
-	}
-	return sum, nil
-}
-
-func (t *transfer) run(msgs []Message) (err error) {
-	// Only the lock of the target is held: a rename out of the source is seen there as any other program's.
-	if t.lk, err = t.to.dir.lock(); err != nil {
-		return err
-	}
-	defer func() { t.lk.release() }()
-	defer lockBoth(t.from, t.to)()
-	if err = t.to.roomFor(len(msgs)); err != nil {
-		return err
-	}
-	counted, err := t.count(msgs)
-	if err != nil {
-		return err
-	}
-	t.to.log.by = t.by
-	fresh := t.to.head.next
-	target, source := t.to.ownChange(), func() {}
-	if t.move && t.from != t.to {
-		source = t.from.ownChange()
-	}
-	for _, m := range msgs {
-		t.lk.touch()
-		if err = t.one(m); err != nil && !errors.Is(err, ErrGone) {
-			break
-		}
-		err = nil
-	}
-	target()
-	source()
-	counted()
-	if err != nil && !t.move {
-		return t.undo(fresh, err)
-	}
-	if len(t.pairs) == 0 {
-		return err
-	}
-	if werr := t.to.writeList(fresh); werr != nil {
-		if t.move { // they are there, and get their UIDs when the list can be written
-			t.to.unadopt(fresh)
-			t.pairs = nil
-			return werr
-		}
-		return t.undo(fresh, werr)
-	}
-	serr := t.to.dir.sync("cur")
-	if serr == nil && t.move {
-		serr = t.from.dir.sync("cur")
-		if serr == nil {
-			serr = t.from.dir.sync("new")
-		}
-	}
-	if serr != nil && !t.move {
-		return t.undo(fresh, serr)
-	}
-	// Synced, since the EMAILIDs of the copies stand nowhere else, and must never change (RFC 8474 §5.1).
-	if cerr := t.to.commit(t.lk, true); cerr != nil {
-		if t.more && !t.move { // their keywords would stand nowhere else
-			return t.undo(fresh, cerr)
-		}
-		t.to.commit(nil, false)
-		if t.more && serr == nil {
-			serr = cerr
-		}
-	}
-	if err == nil {
-		err = serr
-	}
-	return err
-}
-
-// record writes what somebody changed without the lock to the journal.
-func (b *box) record(by string) {
-	lk, err := b.dir.lock()
-	if err != nil {
-		return // it is written with the next change
-	}
-	defer lk.release()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.refresh() != nil {
-		return
-	}
-	b.log.by = by
-	if b.commit(lk, false) != nil {
-		b.commit(nil, false)
-	}
-}
-
-// one brings one message over.
-func (t *transfer) one(m Message) error {
-	return t.from.with(m, func(r row, path string) error {
-		now := t.from.info(r.mark)
-		labels, err := t.to.labels(now.keywords, true)
-		if err != nil {
-			return err
-		}
-		text := infoText(now.flags, labels.letters, now.other, now.extra)
-		base, err := t.name(m, path)
-		if err != nil {
-			return err
-		}
-		name := "cur/" + base + text
-		if t.move {
-			err = renameNew(t.from.dir.fd, path, t.to.dir.fd, name)
-		} else {
-			err = linkat(t.from.dir.fd, path, t.to.dir.fd, name)
-		}
-		switch err {
-		case unix.EXDEV, unix.EMLINK, unix.EPERM, unix.ENOTSUP:
-			if err = t.byCopy(path, name); err == nil && t.move {
-				err = t.from.dir.unlink(path)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		email := t.from.ids.of(r.uid, r.base)
-		if t.move {
-			t.from.vanish(r.uid)
-		}
-		uid := t.to.head.next
-		t.to.add(uid, t.to.mark(inCur, octets(text), joinMore("", nil, labels.more)), uint32(time.Now().Unix()), base)
-		t.to.log.ids = append(t.to.log.ids, ident{uid, email})
-		t.more = t.more || len(labels.more) > 0
-		t.pairs = append(t.pairs, Pair{r.uid, uid})
-		t.made = append(t.made, name)
-		s, _ := sizes(base)
-		t.octets, t.messages = t.octets+s, t.messages+1
-		return nil
-	})
-}
-
-// name makes the base name in the target: a new one, with sizes that are right.
-func (t *transfer) name(m Message, path string) (string, error) {
-	var st unix.Stat_t
-	err := statat(t.from.dir.fd, path, &st)
-	if err != nil {
-		return "", err
-	}
-	c, ok := t.from.sizes[m.UID]
-	if !ok {
-		if w := t.from.namedSize(m, st.Size); w >= 0 {
-			c = counted{st.Size, w, lackingByName(m.base)}
-		} else {
-			file, err := t.from.dir.openMessage(path)
-			if err == nil {
-				c, err = t.from.dir.measure(file, m)
-			}
-			if err != nil {
-				return "", err
-			}
-		}
-	}
-	return sized(uniqueName(), c.stored, c.octets, c.lacks), nil
-}
-
-// byCopy copies where there can be no link.
-func (t *transfer) byCopy(path, name string) error {
-	file, err := t.from.dir.openMessage(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	to, err := newTarget(t.to.dir.hold())
-	if err != nil {
-		return err
-	}
-	defer to.close()
-	tmp, err := copyInto(to, file, st.ModTime())
-	if err != nil {
-		return err
-	}
-	if err := renameNew(to.tmp, tmp, t.to.dir.fd, name); err != nil {
-		unlinkat(to.tmp, tmp)
-		return err
-	}
-	if t.move { // it is removed over there next
-		return t.to.dir.sync("cur")
-	}
-	return nil
-}
-
-// undo takes back the copies that were made.
-func (t *transfer) undo(fresh uint32, err error) error {
-	for _, name := range t.made {
-		t.to.dir.unlink(name)
-	}
-	t.to.unadopt(fresh)
-	t.to.root.uncount(t.octets, t.messages)
-	t.pairs, t.made = nil, nil
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A box is what all Folders on one directory share within the process: what we know of its messages, and of the files
@@ -13,6 +14,9 @@ type box struct {
 	key    [2]uint64 // device and inode of the directory
 	serial uint64    // orders boxes whose mutexes are taken both
 	users  atomic.Int32
+	kept   bool      // it is on the shelf, and nobody uses it
+	left   time.Time // when the last one has left
+	weight int64     // octets of memory it takes there
 	dir    *place
 	root   *place // where UIDVALIDITY is given out
 
@@ -67,61 +71,7 @@ type box struct {
 
 	cache  cacheSlot
 	shared any // of those who have the folder open
-}
-
-var shelf = struct {
-	sync.Mutex
-	of     map[[2]uint64]*box
-	serial uint64
-}{of: map[[2]uint64]*box{}}
-
-// joinBox gives the box of a directory. It takes over both places. name is for the log.
-func joinBox(p, root *place, name string) (b *box, first bool) {
-	shelf.Lock()
-	defer shelf.Unlock()
-	key := [2]uint64{p.dev, p.ino}
-	if b := shelf.of[key]; b != nil {
-		b.users.Add(1)
-		p.close()
-		root.close()
-		return b, false
-	}
-	b = newBox(p, root)
-	b.journal.folder = name
-	shelf.of[key] = b
-	return b, true
-}
-
-func newBox(p, root *place) *box {
-	b := &box{key: [2]uint64{p.dev, p.ino}, dir: p, root: root}
-	shelf.serial++
-	b.serial = shelf.serial
-	b.users.Store(1)
-	return b
-}
-
-// leave ends one use; with the last one the box goes.
-func (b *box) leave() {
-	if b.users.Add(-1) > 0 {
-		return
-	}
-	shelf.Lock()
-	if b.users.Load() > 0 { // somebody has come in meanwhile
-		shelf.Unlock()
-		return
-	}
-	if shelf.of[b.key] == b {
-		delete(shelf.of, b.key)
-	} else if b.dir == nil {
-		shelf.Unlock()
-		return
-	}
-	dir, root := b.dir, b.root
-	b.dir, b.root = nil, nil
-	shelf.Unlock()
-	b.cache.end()
-	dir.close()
-	root.close()
+	pier   pier
 }
 
 // lockBoth takes the mutexes of two boxes, always in the same order.

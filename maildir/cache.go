@@ -80,6 +80,19 @@ func (c *cacheSlot) get(p *place, folder string, validity uint32, maker uint16, 
 	return f.hold()
 }
 
+// size is about what it takes of the memory.
+func (c *cacheSlot) size() int64 {
+	const each = 16
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return 0
+	}
+	c.file.mu.Lock()
+	defer c.file.mu.Unlock()
+	return each * int64(cap(c.file.index)+cap(c.file.fresh)+cap(c.file.tail))
+}
+
 // end closes it for good.
 func (c *cacheSlot) end() {
 	c.mu.Lock()

@@ -301,6 +301,9 @@ func (b *box) readJournal() error {
 	}
 	if s != nil && first {
 		b.fresh = !b.cur.own.IsZero()
+		if !b.new.own.IsZero() { // the same for new, which is read at once
+			b.new.read = time.Time{}
+		}
 		b.age()
 		if k := b.told.letters; k != nil && *k != b.kwStamp { // letters may have other names than clients were told
 			b.log.changed = append(b.log.changed, b.rows.uids(func(m uint32) bool { return b.info(m).letters != 0 })...)

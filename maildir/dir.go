@@ -451,7 +451,10 @@ func again(call func() error) error {
 }
 
 func openat(at int, path string, flags int, mode uint32) (fd int, err error) {
-	err = again(func() (err error) { fd, err = disk.OpenAt(at, path, flags, mode); return err })
+	open := func() (err error) { fd, err = disk.OpenAt(at, path, flags, mode); return err }
+	if err = again(open); (err == unix.EMFILE || err == unix.ENFILE) && clearShelf() {
+		err = again(open)
+	}
 	return fd, err
 }
 

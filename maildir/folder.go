@@ -28,21 +28,45 @@ type Folder struct {
 
 // OpenFolder opens INBOX or a folder. fs.ErrNotExist when there is none of this name, ErrName when there cannot be.
 func (s *Store) OpenFolder(name string) (*Folder, error) {
-	p, err := s.openFolderPlace(name)
+	b, err := s.openBox(name)
 	if err != nil {
 		return nil, fmt.Errorf("open folder %q: %w", name, err)
 	}
-	root, err := s.dir()
+	return &Folder{name: name, by: s.By[:min(len(s.By), 255)], box: b}, nil
+}
+
+func (s *Store) openBox(name string) (*box, error) {
+	name, err := cleanName(name)
 	if err != nil {
-		p.close()
 		return nil, err
 	}
-	isRoot := p == root
+	root, err := s.dir()
+	if err != nil {
+		return nil, err
+	}
+	if name == inbox { // cleaned when the Maildir was opened
+		b, _ := joinBox(root.hold(), root, name)
+		return b, nil
+	}
+	dir, err := folderDir(root, name)
+	if err != nil {
+		root.close()
+		return nil, err
+	}
+	if b := knownBox(root, dir); b != nil {
+		root.close()
+		return b, nil
+	}
+	p, err := openPlace(root.fd, dir, false)
+	if err != nil {
+		root.close()
+		return nil, err
+	}
 	b, first := joinBox(p, root, name)
-	if first && !isRoot { // the Maildir itself was cleaned when it was opened
+	if first {
 		b.dir.clean()
 	}
-	return &Folder{name: name, by: s.By[:min(len(s.By), 255)], box: b}, nil
+	return b, nil
 }
 
 // enter gives the box for the length of a call; the caller leaves it.

@@ -38,6 +38,7 @@ type dirView struct {
 	read  time.Time // when the last reading began
 	own   time.Time // our first change after it; zero: none
 	cost  time.Duration
+	ours  bool // it was read with this stamp before, which our own change has given it
 }
 
 // settled tells whether at the time t no change can hide behind the stamp any more.
@@ -62,8 +63,23 @@ func (v *dirView) due(now stamp, t time.Time) bool {
 	return v.settled(t)
 }
 
+// known tells whether a reading has found all that was there under the stamp, but for what may hide behind our own changes.
+func (v *dirView) known() bool {
+	return !v.read.IsZero() && (v.settled(v.read) || v.ours || !v.own.IsZero())
+}
+
+// changed notes the stamp after a change of our own.
+func (v *dirView) changed(now stamp) {
+	t := time.Now()
+	v.stamp, v.since = now, t
+	if v.own.IsZero() {
+		v.own = t
+	}
+}
+
 // saw notes a stamp taken just before a reading.
 func (v *dirView) saw(now stamp, t time.Time) {
+	v.ours = now == v.stamp && (v.ours || !v.own.IsZero())
 	if now != v.stamp || v.since.IsZero() || t.Before(v.since) {
 		v.stamp, v.since = now, t
 	}
@@ -203,7 +219,7 @@ func (b *box) due() (readCur, readNew bool, err error) {
 	t := time.Now()
 	newStamp, curStamp, err := b.stamps()
 	readCur = b.unseen > 0 || len(b.absent) > 0 || b.fresh || b.cur.due(curStamp, t)
-	readNew = readCur || b.new.read.IsZero() || newStamp != b.new.stamp || !b.new.settled(b.new.read) || t.Before(b.new.read)
+	readNew = readCur || b.new.due(newStamp, t) || !b.new.known()
 	return readCur, readNew, err
 }
 
@@ -430,6 +446,13 @@ func (b *box) inOrder(list []sighting) {
 
 // unadopt takes back UIDs from fresh on, which could not be written. Nobody has heard of them.
 func (b *box) unadopt(fresh uint32) {
+	b.takeBack(fresh)
+	b.new.read, b.cur.read = time.Time{}, time.Time{}
+	b.list, b.listEnd, b.listTail = stamp{}, 0, "" // read it again: it may have taken some of them
+}
+
+// takeBack takes back UIDs from fresh on, which nobody has tried to write yet.
+func (b *box) takeBack(fresh uint32) {
 	for _, uid := range b.rows.within(UIDRange{fresh, maxUID}) {
 		b.vanish(uid)
 		b.log.gone.remove(uid)
@@ -437,8 +460,6 @@ func (b *box) unadopt(fresh uint32) {
 	late := func(id ident) bool { return id.uid >= fresh }
 	b.log.ids, b.ids = slices.DeleteFunc(b.log.ids, late), slices.DeleteFunc(b.ids, late)
 	b.head.next = fresh
-	b.new.read, b.cur.read = time.Time{}, time.Time{}
-	b.list, b.listEnd, b.listTail = stamp{}, 0, "" // read it again: it may have taken some of them
 	b.state = nil
 }
 
@@ -514,14 +535,20 @@ func (b *box) ownChange() func() {
 	before, err := b.dir.stamp("cur")
 	clean := err == nil && before == b.cur.stamp && !b.cur.read.IsZero()
 	return func() {
-		after, err := b.dir.stamp("cur")
-		if !clean || err != nil || after == before {
-			return
+		if after, err := b.dir.stamp("cur"); clean && err == nil && after != before {
+			b.cur.changed(after)
 		}
-		now := time.Now()
-		b.cur.stamp, b.cur.since = after, now
-		if b.cur.own.IsZero() {
-			b.cur.own = now
+	}
+}
+
+// ownArrival is ownChange for files that we bring into new. What came there at the same instant as what we have read shows
+// only when it is read again, and so it is, unless it was our own change then, too.
+func (b *box) ownArrival() func() {
+	before, err := b.dir.stamp("new")
+	clean := err == nil && before == b.new.stamp && b.new.known()
+	return func() {
+		if after, err := b.dir.stamp("new"); clean && err == nil && after != before {
+			b.new.changed(after)
 		}
 	}
 }

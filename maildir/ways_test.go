@@ -83,24 +83,58 @@ func (c *scene) deliver(folders ...string) string {
 	return id
 }
 
-func (c *scene) append(f *Folder, o AppendOptions) string {
-	id := c.id()
-	c.mark(func(l *dues) { l.message(id, f.Name(), 0, 1) })
-	uid, err := f.Append(o, strings.NewReader(text(id)))
+func (c *scene) append(f *Folder, o AppendOptions) string { return c.arrive(f, o)[0] }
+
+// arrive adds messages together.
+func (c *scene) arrive(f *Folder, list ...AppendOptions) []string {
+	ids := make([]string, len(list))
+	for i := range ids {
+		ids[i] = c.id()
+	}
+	due := func(least, most int) {
+		c.mark(func(l *dues) {
+			for _, id := range ids {
+				l.message(id, f.Name(), least, most)
+			}
+		})
+	}
+	due(0, 1)
+	uids, err := arrive(f, ids, list)
 	if c.failed(err) {
-		c.mark(func(l *dues) { l.message(id, f.Name(), 0, 0) })
-		return id
+		due(0, 0)
+		return ids
 	}
 	validity := f.UIDValidity()
+	due(1, 1)
 	c.mark(func(l *dues) {
-		l.message(id, f.Name(), 1, 1)
 		due := l.folder(f.Name())
-		due.validity, due.uids[uid], due.now[id] = validity, id, uid
-		if len(o.Keywords) > 0 {
-			due.marked[id] = o.Keywords[0]
+		due.validity = validity
+		for i, id := range ids {
+			due.uids[uids[i]], due.now[id] = id, uids[i]
+			if len(list[i].Keywords) > 0 {
+				due.marked[id] = list[i].Keywords[0]
+			}
 		}
 	})
-	return id
+	return ids
+}
+
+func arrive(f *Folder, ids []string, list []AppendOptions) ([]uint32, error) {
+	if len(list) == 1 {
+		uid, err := f.Append(list[0], strings.NewReader(text(ids[0])))
+		return []uint32{uid}, err
+	}
+	a, err := f.Arrive()
+	if err != nil {
+		return nil, err
+	}
+	defer a.Abort()
+	for i, o := range list {
+		if err := a.Add(o, strings.NewReader(text(ids[i]))); err != nil {
+			return nil, err
+		}
+	}
+	return a.Commit()
 }
 
 // transfer copies or moves the messages of a State, all of them.
@@ -257,6 +291,44 @@ var ways = map[string]struct {
 		c.append(f, AppendOptions{})
 		c.append(f, AppendOptions{Flags: Seen})
 		c.append(f, AppendOptions{Date: time.Unix(1e9, 0), Keywords: []string{"$Later"}})
+	}},
+	"append many at once": {some(1), func(c *scene) {
+		f := c.open(inbox)
+		c.arrive(f, AppendOptions{}, AppendOptions{Flags: Seen}, AppendOptions{Keywords: []string{"$Later"}})
+		c.tell(f, true)
+		c.arrive(f, AppendOptions{}, AppendOptions{})
+	}},
+	"append by many": {some(1), func(c *scene) {
+		f := c.open(inbox)
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				c.append(f, AppendOptions{Flags: Flags(i % 2)})
+				c.tell(f, false)
+				c.append(f, AppendOptions{})
+			})
+		}
+		wg.Wait()
+		c.tell(c.apart(inbox), true)
+	}},
+	"folders kept": {boxes, func(c *scene) {
+		Keep(time.Minute)
+		defer Keep(0)
+		other := c.apart("Box")
+		for i := range 3 {
+			f := c.open("Box")
+			c.append(f, AppendOptions{})
+			f.Close()
+			c.deliver("Box")
+			c.tell(other, i == 1)
+			c.store(other, Change{Add: Seen})
+			f = c.open("Box")
+			c.tell(f, false)
+			c.append(f, AppendOptions{Flags: Seen})
+			if i < 2 { // what cannot be written now is written when it can be, by who has it open
+				f.Close()
+			}
+		}
 	}},
 	"claim": {boxes, func(c *scene) {
 		f := c.open(inbox)

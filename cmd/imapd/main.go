@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,6 +20,10 @@ import (
 	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
+
+// folderKept is how long a folder stays known after it was closed: clients come back, and ask for the STATUS of all their
+// folders again and again.
+const folderKept = time.Minute
 
 func main() {
 	daemon.Main(&cli.App{
@@ -46,6 +51,7 @@ func serve(c *cli.Context) error {
 	}
 	server := &server{office: office, maxSize: c.Int64("max-size"), tag: os.Getenv("IMAPLOGINTAG")}
 	os.Unsetenv("IMAPLOGINTAG")
+	maildir.Keep(folderKept)
 	return daemon.Run(c, daemon.Program{
 		Name: "imapd",
 		Roles: map[string]daemon.Role{
