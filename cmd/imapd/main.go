@@ -23,7 +23,7 @@ import (
 
 // folderKept is how long a folder stays known after it was closed: clients come back, and ask for the STATUS of all their
 // folders again and again.
-const folderKept = time.Minute
+const folderKept = 5 * time.Minute
 
 func main() {
 	daemon.Main(&cli.App{
