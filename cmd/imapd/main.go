@@ -36,6 +36,10 @@ func main() {
 				Name: "max-size", Value: imap.DefaultMaxSize, EnvVars: []string{"IMAPD_MAX_SIZE"},
 				Usage: "take messages of at most `OCTETS`",
 			},
+			&cli.IntFlag{
+				Name: "message-limit", Value: imap.DefaultMessageLimit, EnvVars: []string{"IMAPD_MESSAGE_LIMIT"},
+				Usage: "let a command have at most `N` messages, 0 for no limit",
+			},
 		}),
 		Action: serve,
 	})
@@ -45,11 +49,14 @@ func serve(c *cli.Context) error {
 	if n := c.Int64("max-size"); n <= 0 {
 		return status.Errorf(status.Usage, "--max-size %d: wants a number of octets", n)
 	}
+	if n := c.Int("message-limit"); n < 0 {
+		return status.Errorf(status.Usage, "--message-limit %d: wants a number of messages", n)
+	}
 	office, err := account.Open(c.String("post-office"))
 	if err != nil {
 		return err
 	}
-	server := &server{office: office, maxSize: c.Int64("max-size"), tag: os.Getenv("IMAPLOGINTAG")}
+	server := &server{office: office, maxSize: c.Int64("max-size"), messageLimit: c.Int("message-limit"), tag: os.Getenv("IMAPLOGINTAG")}
 	os.Unsetenv("IMAPLOGINTAG")
 	maildir.Keep(folderKept)
 	return daemon.Run(c, daemon.Program{
@@ -68,8 +75,10 @@ func serve(c *cli.Context) error {
 type server struct {
 	office  *account.Office
 	maxSize int64
-	tag     string // of the LOGIN that the launcher has heard (IMAPLOGINTAG)
-	guesses guard.Guard
+
+	messageLimit int
+	tag          string // of the LOGIN that the launcher has heard (IMAPLOGINTAG)
+	guesses      guard.Guard
 }
 
 // serve holds one conversation.
@@ -82,10 +91,12 @@ func (s *server) serve(ctx context.Context, c *daemon.Client) {
 		TLS:       c.TLS,
 		Cleartext: c.Cleartext,
 		MaxSize:   s.maxSize,
-		Idle:      c.Idle,
-		Log:       c.Log,
-		Version:   version.String(),
-		Admin:     "mailto:postmaster@" + s.office.Me(), // RFC 5321 §4.5.1
+
+		MessageLimit: s.messageLimit,
+		Idle:         c.Idle,
+		Log:          c.Log,
+		Version:      version.String(),
+		Admin:        "mailto:postmaster@" + s.office.Me(), // RFC 5321 §4.5.1
 	}
 	if c.Preauth != nil {
 		store, err := maildir.Open(c.Preauth.Maildir)

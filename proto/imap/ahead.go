@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"iter"
 	"sync"
 
 	"pennypost/maildir"
@@ -53,13 +54,13 @@ func (l *load) add(f *fetching, n int) bool {
 // full says that the next message will hardly find room.
 func (l *load) full() bool { return l.used > loadSize*3/4 || len(l.msgs) == together }
 
-// each gives the messages with the given numbers, read as far as they are
-// short. Somebody else reads on while they are sent.
-func (f *fetching) each(chosen numSet, do func(m *readMessage) bool) {
-	if chosen.count() == 1 {
+// each gives the messages with the given numbers, of which there are so many,
+// read as far as they are short. Somebody else reads on while they are sent.
+func (f *fetching) each(chosen iter.Seq[int], count int, do func(m *readMessage) bool) {
+	if count == 1 {
 		l := loads.Get().(*load)
 		defer l.free()
-		for n := range chosen.all() {
+		for n := range chosen {
 			l.add(f, n)
 			do(&l.msgs[0])
 		}
@@ -79,7 +80,7 @@ func (f *fetching) each(chosen numSet, do func(m *readMessage) bool) {
 			}
 		}
 		defer func() { l.free() }()
-		for n := range chosen.all() {
+		for n := range chosen {
 			if l.full() && !send() {
 				return
 			}

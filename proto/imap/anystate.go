@@ -64,6 +64,9 @@ func (s *Session) capabilities() string {
 	if s.state != notAuthenticated {
 		caps = append(caps, "COMPRESS=DEFLATE") // RFC 4978
 	}
+	if s.MessageLimit > 0 {
+		caps = append(caps, "MESSAGELIMIT="+strconv.Itoa(s.MessageLimit)) // RFC 9738
+	}
 	return strings.Join(caps, " ")
 }
 

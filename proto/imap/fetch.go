@@ -45,6 +45,9 @@ func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem, mods fetc
 		return bad(err)
 	}
 	if mods.partial != nil {
+		if n := mods.partial.size(); s.MessageLimit > 0 && n > s.MessageLimit {
+			return s.refusedLimit(0) // RFC 9738 §3.1
+		}
 		chosen = chosen.slice(mods.partial.bounds(chosen.count()))
 	}
 	if mods.since > 0 {
@@ -54,6 +57,7 @@ func (s *Session) fetchItems(p *parser, set numSet, items []fetchItem, mods fetc
 			items = append(slices.Clip(items), fetchItem{what: "MODSEQ"}) // RFC 7162 §3.1.4.1
 		}
 	}
+	chosen = s.limited(p, chosen)
 	if mods.vanished {
 		s.tellVanished(v.resolve(set, true).in(v.lastUID()), mods.since, 0)
 	}
@@ -165,8 +169,13 @@ const together = 128
 
 // run answers for the messages with the given numbers.
 func (f *fetching) run(p *parser, chosen numSet) {
+	order := chosen.all()
+	if p.lowest > 0 {
+		order = chosen.down() // RFC 9738 §3.1
+		defer func() { slices.Reverse(f.marked) }()
+	}
 	if f.level == 0 && f.file {
-		f.each(chosen, func(m *readMessage) bool {
+		f.each(order, chosen.count(), func(m *readMessage) bool {
 			if m.gone {
 				f.missed = true
 				return true
@@ -177,7 +186,7 @@ func (f *fetching) run(p *parser, chosen numSet) {
 		return
 	}
 	if f.level == 0 {
-		for n := range chosen.all() {
+		for n := range order {
 			m, gone := f.v.at(n)
 			if gone && f.needs() {
 				f.missed = true
@@ -202,7 +211,7 @@ func (f *fetching) run(p *parser, chosen numSet) {
 		numbers, msgs = numbers[:0], msgs[:0]
 		return f.s.ctx.Err() == nil
 	}
-	for n := range chosen.all() {
+	for n := range order {
 		m, gone := f.v.at(n)
 		if gone {
 			f.missed = true

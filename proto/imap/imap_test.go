@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 
 // Transcripts whose name begins with login start with LOGIN, those with tls
 // offer STARTTLS, those with auth offer every mechanism (prototest.SASL) and
-// STARTTLS, all others are PREAUTH.
+// STARTTLS, all others are PREAUTH; in those with limit a command has three
+// messages at most.
 func TestTranscripts(t *testing.T) {
 	prototest.Run(t, "testdata/*.txt", func(ctx context.Context, t *testing.T, dir string, c net.Conn) {
 		s := &imap.Session{
@@ -43,6 +44,9 @@ func TestTranscripts(t *testing.T) {
 			return &imap.User{Name: "bob", Store: store}
 		}
 		switch name, _, _ := strings.Cut(filepath.Base(t.Name()), "-"); name {
+		case "limit":
+			s.MessageLimit = 3
+			s.Preauth = open()
 		case "login":
 			s.Cleartext = true
 			s.Login = login(open)

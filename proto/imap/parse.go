@@ -30,6 +30,8 @@ type parser struct {
 	utf8    bool   // names are UTF-8 as they stand (RFC 9051 §5.1, RFC 6855 §3)
 	holds   bool   // it has message numbers, which may not change while it runs
 
+	lowest uint32 // the UID up to which the command had its messages, from the last on; 0: it had all (RFC 9738)
+
 	names  []mentioned            // of mailboxes
 	exists func(name string) bool // whether there is such a mailbox; nil: who knows
 

@@ -11,6 +11,7 @@ func (s *Session) search(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
+	g.within(s.searched(p, g.key))
 	found, refused := s.ask(g, r, nil)
 	if refused != nil {
 		return *refused

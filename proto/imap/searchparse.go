@@ -105,6 +105,13 @@ func (g *program) searchKey(p *parser) key {
 		return size{p.number64(), true}
 	case "SMALLER":
 		return size{p.number64(), false}
+	case "UIDAFTER": // RFC 9738 §3.2
+		return uids{{p.nzNumber() + 1, star - 1}}
+	case "UIDBEFORE":
+		if n := p.nzNumber(); n > 1 {
+			return uids{{1, n - 1}}
+		}
+		return uids(nil)
 	case "MODSEQ": // RFC 7162 §3.1.5
 		g.modSeq = true
 		return p.searchModSeq()

@@ -27,6 +27,8 @@ type program struct {
 
 	charset encoding.Encoding // of the strings; nil: UTF-8
 	unknown bool              // the charset is
+	bounds  numSet            // the messages to look at …
+	bounded bool              // … if not at all of them
 	modSeq  bool              // MODSEQ is asked for, and so is to be told
 }
 
@@ -87,8 +89,14 @@ func (g *program) refused() (r reply, yes bool) {
 
 // find returns the numbers of the messages in v that match, rising.
 func (g *program) find(ctx context.Context, v *view) ([]int, error) {
+	if g.bounded {
+		return g.among(ctx, v, g.bounds)
+	}
 	return g.among(ctx, v, v.every())
 }
+
+// within bounds find to the messages with the given numbers.
+func (g *program) within(set numSet) { g.bounds, g.bounded = set, true }
 
 // among is find for the messages with the given numbers.
 func (g *program) among(ctx context.Context, v *view, set numSet) ([]int, error) {

@@ -126,6 +126,9 @@ func (r *partial) bounds(n int) (from, to int) {
 	return int(lo - 1), int(hi)
 }
 
+// size is how many results the range may have.
+func (r *partial) size() int { return int(max(r.lo, r.hi)-min(r.lo, r.hi)) + 1 }
+
 // append prints the range as the client has written it.
 func (r *partial) append(b []byte) []byte {
 	for i, n := range []uint32{r.lo, r.hi} {

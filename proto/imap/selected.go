@@ -73,7 +73,12 @@ func (s *Session) expunge(p *parser) reply {
 	if s.view.readOnly {
 		return readOnly()
 	}
-	if err := s.view.folder.Expunge(s.view.deleted(set)); err != nil {
+	msgs := s.view.deleted(set)
+	if over := len(msgs) - s.MessageLimit; p.byUID && s.MessageLimit > 0 && over > 0 {
+		msgs = msgs[over:] // RFC 9738 §3.1; EXPUNGE has all
+		p.lowest = msgs[0].UID
+	}
+	if err := s.view.folder.Expunge(msgs); err != nil {
 		return s.failed(err)
 	}
 	return ok("done")
@@ -100,6 +105,12 @@ func (s *Session) transfer(p *parser, away bool) reply {
 	}
 	if away && v.readOnly {
 		return readOnly()
+	}
+	chosen = s.limited(p, chosen)
+	if p.lowest > 0 && !away { // a COPY is done whole, or not at all
+		lowest := p.lowest
+		p.lowest = 0
+		return s.refusedLimit(lowest)
 	}
 	to, err := s.target(name)
 	if err != nil {

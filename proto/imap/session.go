@@ -155,9 +155,13 @@ type Session struct {
 	Cleartext bool          // passwords may come without TLS
 	MaxSize   int64         // octets of a message in APPEND; 0: DefaultMaxSize
 	Idle      time.Duration // silence that ends the session; 0: 30 minutes (RFC 9051 §5.4)
-	Log       *slog.Logger
-	Version   string // for ID, told to users only
-	Admin     string // URI of the administrator, or "" (RFC 5464 §3.2.1.1)
+
+	// MessageLimit is how many messages a command may have (RFC 9738); 0: all.
+	MessageLimit int
+
+	Log     *slog.Logger
+	Version string // for ID, told to users only
+	Admin   string // URI of the administrator, or "" (RFC 5464 §3.2.1.1)
 
 	ctx     context.Context
 	state   state
@@ -371,6 +375,7 @@ func (s *Session) turn() error {
 	if s.view != nil && s.view == before && r.status != "BAD" {
 		s.news(!holds)
 		s.tellModSeq(&r)
+		s.tellLimit(p, &r)
 	}
 	s.tellNormal(p, r)
 	s.tellAnnotated()

@@ -52,6 +52,7 @@ func (s *Session) storeFlag(p *parser) reply {
 	if v.readOnly {
 		return readOnly()
 	}
+	chosen = s.limited(p, chosen)
 	st := storing{own: own{v.messages(chosen), newChange(sign, names)}, silent: silent}
 	if since >= 0 {
 		s.wantModSeq()

@@ -22,6 +22,9 @@ func (s *Session) thread(p *parser) reply {
 		return no
 	}
 	v := s.view
+	if s.MessageLimit > 0 && v.len() > s.MessageLimit {
+		return s.refusedLimit(0) // RFC 9738 §3.3
+	}
 	found, err := g.find(s.ctx, v)
 	if err != nil {
 		return s.failed(err)

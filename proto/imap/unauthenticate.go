@@ -27,7 +27,7 @@ func (s *Session) unauthenticate(p *parser) reply {
 	s.Log.Info("logout", "user", s.name())
 	s.leave()
 	*s = Session{
-		Conn: s.Conn, Login: s.Login, SASL: s.SASL, TLS: s.TLS, Cleartext: s.Cleartext, MaxSize: s.MaxSize,
+		Conn: s.Conn, Login: s.Login, SASL: s.SASL, TLS: s.TLS, Cleartext: s.Cleartext, MaxSize: s.MaxSize, MessageLimit: s.MessageLimit,
 		Idle: s.Idle, Log: s.Log, Version: s.Version, Admin: s.Admin,
 		ctx: s.ctx, state: notAuthenticated, began: time.Now(), refused: s.refused,
 	}
