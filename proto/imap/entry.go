@@ -13,7 +13,7 @@ import (
 
 // entries makes what the cache of a folder knows of its messages. Its version
 // rises whenever one of the texts would be another one.
-var entries = &maildir.Maker{Version: 2, Make: makeEntry}
+var entries = &maildir.Maker{Version: 3, Make: makeEntry}
 
 // maxFieldsText is up to how many octets of header fields are kept.
 const maxFieldsText = 16 << 10
@@ -189,7 +189,12 @@ func appendFirst(b []byte, list string) []byte {
 		case a.Kind == mimetree.GroupEnd:
 			continue
 		case a.Kind == mimetree.Mailbox:
-			shown = or(a.Display(), a.Addr())
+			if shown = a.Display(); shown == "" {
+				shown = a.Local
+				if a.Domain != "" {
+					shown += "@" + a.Domain
+				}
+			}
 		}
 		b = append(b, strings.ReplaceAll(a.Local, "\x00", "")...)
 		b = append(b, 0)
