@@ -49,6 +49,9 @@ func (s *Session) capabilities() string {
 		"SEARCHRES",                      // RFC 5182
 		"MULTISEARCH",                    // RFC 7377
 		"WITHIN",                         // RFC 5032
+		"SEARCH=FUZZY",                   // RFC 6203
+		"FILTERS",                        // RFC 5466
+		"INPROGRESS",                     // RFC 9585
 		"OBJECTID",                       // RFC 8474
 		"SAVEDATE",                       // RFC 8514
 		"PREVIEW",                        // RFC 8970

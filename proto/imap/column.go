@@ -116,7 +116,7 @@ func (a *asking) pieces(name string, from int) ([]column, error) {
 	pieces := make([]column, (st.Len()-from+pieceLen-1)/pieceLen)
 	errs := make([]error, len(pieces))
 	var next atomic.Int64
-	work := func() {
+	work := func(bool) {
 		for {
 			i := int(next.Add(1)) - 1
 			if i >= len(pieces) {

@@ -65,7 +65,7 @@ func (s *Session) follow(p *parser, g *program, r *returns, by []criterion, foun
 		return
 	}
 	fixed := *g
-	fixed.key = key
+	fixed.key, fixed.progress = key, nil // its command is over
 	u := &update{tag: p.tagged, byUID: p.byUID, g: &fixed, by: by, items: r.items}
 	for _, n := range found {
 		m, _ := v.at(n)

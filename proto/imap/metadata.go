@@ -284,6 +284,9 @@ func (s *Session) setMetadata(p *parser) reply {
 	if _, there := changes[adminEntry]; there && mailbox == "" {
 		return no("NOPERM", "the administrator sets that")
 	}
+	if mailbox == "" && badFilters(changes) {
+		return no("CANNOT", "a filter holds a whole search program") // RFC 5466 §3.2
+	}
 	return s.annotate(mailbox, changes)
 }
 

@@ -25,6 +25,7 @@ func (s *Session) esearch(p *parser) reply {
 		r.extended, r.all = true, true
 	}
 	g := s.program(p)
+	r.check(p, g)
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
@@ -34,19 +35,25 @@ func (s *Session) esearch(p *parser) reply {
 		return bad(errNoneSelected)
 	case r.save && (!ofSelected || len(scopes) > 1):
 		return bad(errors.New("SAVE is for the selected mailbox alone"))
+	case r.update && s.view == nil:
+		return bad(errNoneSelected)
 	}
+	p.byUID = true
 	if ofSelected && len(scopes) == 1 {
 		found, refused := s.ask(g, r, nil)
 		if refused != nil {
 			return *refused
 		}
 		s.tellFoundIn(p, r, s.view, found)
+		if r.update {
+			s.follow(p, g, r, nil, found)
+		}
 		return ok("done")
 	}
 	if no, yes := g.refused(); yes {
 		return no
 	}
-	r.modSeq = g.modSeq
+	r.modSeq, g.several = g.modSeq, true
 	names, err := s.within(scopes)
 	if err != nil {
 		return s.failed(err)
@@ -122,10 +129,17 @@ func (s *Session) searchIn(p *parser, g *program, r *returns, name string) error
 		v.arrived()
 	}
 	found, err := g.find(s.ctx, v)
-	if err == nil {
-		s.tellFoundIn(p, r, v, found)
+	if err == nil && r.relevancy {
+		r.scores, err = g.scores(s.ctx, v, r.listed(found))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	s.tellFoundIn(p, r, v, found)
+	if r.update && v == s.view { // it is for the selected mailbox alone (RFC 7377 §2.2)
+		s.follow(p, g, r, nil, found)
+	}
+	return nil
 }
 
 // tellFoundIn is the response ESEARCH of one of several mailboxes: none where

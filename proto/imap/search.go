@@ -8,6 +8,7 @@ func (s *Session) search(p *parser) reply {
 	p.sp()
 	r := s.searchReturn(p)
 	g := s.program(p)
+	r.check(p, g)
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
@@ -46,7 +47,13 @@ func (s *Session) ask(g *program, r *returns, by []criterion) (found []int, refu
 			no, yes = s.failed(err), true
 		}
 	}
-	if r.save {
+	if r.relevancy && !yes {
+		var err error
+		if r.scores, err = g.scores(s.ctx, v, r.listed(found)); err != nil {
+			no, yes = s.failed(err), true
+		}
+	}
+	if r.save && no.status != "BAD" {
 		v.saved = v.uidSet(r.chosen(found)) // of a search that has failed, nothing (RFC 5182 §2.1)
 	}
 	if yes {

@@ -112,6 +112,10 @@ func (g *program) searchKey(p *parser) key {
 			return uids{{1, n - 1}}
 		}
 		return uids(nil)
+	case "FUZZY": // RFC 6203
+		return g.fuzzyKey(p)
+	case "FILTER": // RFC 5466
+		return g.filterKey(p)
 	case "MODSEQ": // RFC 7162 §3.1.5
 		g.modSeq = true
 		return p.searchModSeq()

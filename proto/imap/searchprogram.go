@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/text/encoding"
 
@@ -30,12 +31,23 @@ type program struct {
 	bounds  numSet            // the messages to look at …
 	bounded bool              // … if not at all of them
 	modSeq  bool              // MODSEQ is asked for, and so is to be told
+
+	fuzzy    []key     // what FUZZY stands before, as it was written
+	progress *progress // of the command that is at work; nil: nobody waits
+
+	several bool // it is asked of several mailboxes
+
+	filtered bool                // there are filters
+	named    bool                // a charset that is not UTF-8 was named
+	inside   []string            // the filters that are being read
+	notes    maildir.Annotations // where they are
+	trouble  error               // with one of them
 }
 
 // program = ["CHARSET" SP charset SP] search-key *(SP search-key)
 // (RFC 9051 §9, search-program)
 func (s *Session) program(p *parser) *program {
-	g := &program{s: s}
+	g := &program{s: s, progress: &progress{s: s, tag: p.tagged, last: time.Now()}}
 	if p.word("CHARSET") {
 		if s.has(utf8Accept) {
 			p.fail("all is UTF-8, as you wanted") // RFC 6855 §3
@@ -51,7 +63,7 @@ func (s *Session) program(p *parser) *program {
 // criteria = charset SP search-key *(SP search-key)   (RFC 5256 §5,
 // search-criteria)
 func (s *Session) criteria(p *parser) *program {
-	g := &program{s: s}
+	g := &program{s: s, progress: &progress{s: s, tag: p.tagged, last: time.Now()}}
 	g.setCharset(p.astring())
 	p.sp()
 	g.searchKeys(p)
@@ -75,13 +87,21 @@ func (g *program) setCharset(name string) {
 	default:
 		var known bool
 		g.charset, known = mimetree.Charset(name)
-		g.unknown = !known
+		g.unknown, g.named = !known, true
 	}
 }
 
 // refused is the answer to a program that cannot be asked (RFC 9051 §6.4.4).
 func (g *program) refused() (r reply, yes bool) {
-	if g.unknown {
+	undefined, isUndefined := errors.AsType[undefinedFilter](g.trouble)
+	switch {
+	case g.filtered && g.named: // RFC 5466 §3.1
+		return reply{"BAD", "BADCHARSET (UTF-8)", "filters are in UTF-8"}, true
+	case isUndefined:
+		return no("UNDEFINED-FILTER "+string(undefined), "no such filter, or it is no search program"), true
+	case g.trouble != nil:
+		return g.s.failed(g.trouble), true
+	case g.unknown:
 		return no("BADCHARSET (US-ASCII UTF-8)", "only these charsets"), true
 	}
 	return reply{}, false
@@ -89,10 +109,14 @@ func (g *program) refused() (r reply, yes bool) {
 
 // find returns the numbers of the messages in v that match, rising.
 func (g *program) find(ctx context.Context, v *view) ([]int, error) {
+	set := v.every()
 	if g.bounded {
-		return g.among(ctx, v, g.bounds)
+		set = g.bounds
 	}
-	return g.among(ctx, v, v.every())
+	if w := g.progress; w != nil && !g.several {
+		w.goal = set.count()
+	}
+	return g.among(ctx, v, set)
 }
 
 // within bounds find to the messages with the given numbers.
@@ -100,7 +124,7 @@ func (g *program) within(set numSet) { g.bounds, g.bounded = set, true }
 
 // among is find for the messages with the given numbers.
 func (g *program) among(ctx context.Context, v *view, set numSet) ([]int, error) {
-	a := &asking{ctx: ctx, v: v}
+	a := &asking{ctx: ctx, v: v, progress: g.progress, total: set.count()}
 	a.key = a.bind(g.key)
 	defer a.remember()
 	return a.run(set)
@@ -113,6 +137,8 @@ type asking struct {
 	key key
 
 	recalled []*recalled
+	progress *progress
+	total    int // messages that are asked for
 }
 
 // bind gives a key as it stands for the view: what "*" is there is known.
@@ -196,8 +222,8 @@ func (a *asking) sieve(found []int, msgs iter.Seq2[int, seen]) (_, open []int, e
 var seekers = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 
 // onAllCores lets as many goroutines work as there are cores, and pieces of
-// work, this one among them.
-func onAllCores(pieces int, work func()) {
+// work, this one first of all.
+func onAllCores(pieces int, work func(first bool)) {
 	var wg sync.WaitGroup
 more:
 	for range min(runtime.GOMAXPROCS(0), pieces) - 1 {
@@ -205,13 +231,13 @@ more:
 		case seekers <- struct{}{}:
 			wg.Go(func() {
 				defer func() { <-seekers }()
-				work()
+				work(false)
 			})
 		default:
 			break more
 		}
 	}
-	work()
+	work(true)
 	wg.Wait()
 }
 
@@ -221,7 +247,10 @@ func (a *asking) runOpen(open []int) (yes []bool, err error) {
 	size := min(together, len(open)/(2*runtime.GOMAXPROCS(0))+1)
 	var next atomic.Int64
 	var mu sync.Mutex
-	work := func() {
+	if a.progress != nil {
+		a.progress.done.Add(int64(a.total - len(open)))
+	}
+	work := func(teller bool) {
 		b := batches.Get().(*batch)
 		defer b.free()
 		for a.ctx.Err() == nil {
@@ -230,7 +259,13 @@ func (a *asking) runOpen(open []int) (yes []bool, err error) {
 				return
 			}
 			to := min(from+size, len(open))
-			if e := b.decide(a, open[from:to], yes[from:to]); e != nil {
+			e := b.decide(a, open[from:to], yes[from:to])
+			if w := a.progress; w != nil {
+				if w.done.Add(int64(to - from)); teller && e == nil {
+					e = w.tell()
+				}
+			}
+			if e != nil {
 				next.Store(int64(len(open)))
 				mu.Lock()
 				err = e

@@ -16,6 +16,9 @@ type returns struct {
 	save                 bool     // for "$" (RFC 5182 §2.1)
 	partial              *partial // RFC 9394 §3.1
 
+	relevancy bool  // RFC 6203 §4
+	scores    []int // of the results that are listed, once they are found
+
 	update bool        // the result is to be followed (RFC 5267 §4.3)
 	items  []fetchItem // … with these of new messages (RFC 5465 §7)
 }
@@ -55,6 +58,13 @@ func (s *Session) searchReturn(p *parser) *returns {
 	return r
 }
 
+// check refuses what cannot be returned of a program.
+func (r *returns) check(p *parser, g *program) {
+	if r.relevancy && len(g.fuzzy) == 0 && p.err == nil {
+		p.fail("RELEVANCY without FUZZY") // RFC 6203 §4
+	}
+}
+
 func (r *returns) option(p *parser) {
 	switch o := p.keyword(); o {
 	case "MIN":
@@ -73,6 +83,8 @@ func (r *returns) option(p *parser) {
 			p.fail("more than one PARTIAL")
 		}
 		r.partial = p.partialRange()
+	case "RELEVANCY":
+		r.relevancy = true
 	case "CONTEXT": // what was asked for is remembered anyway (RFC 5267 §4.2)
 	case "UPDATE":
 		r.update = true
@@ -215,14 +227,32 @@ func (r *returns) appendFound(b []byte, v *view, found []int, byUID bool) []byte
 		}
 		b = append(b, ')')
 	}
+	if r.relevancy {
+		b = append(b, " RELEVANCY ("...)
+		for i, score := range r.scores {
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = strconv.AppendInt(b, int64(score), 10)
+		}
+		b = append(b, ')')
+	}
 	if r.modSeq && len(found) > 0 {
 		b = strconv.AppendUint(append(b, " MODSEQ "...), v.highestOf(r.chosen(found)), 10)
 	}
 	return b
 }
 
+// listed are those results whose scores are told: with PARTIAL those of it.
+func (r *returns) listed(found []int) []int {
+	if r.partial != nil {
+		return r.partial.of(found)
+	}
+	return found
+}
+
 // tells says whether there is an answer at all: not for SAVE alone (RFC 5182
 // §1).
 func (r *returns) tells() bool {
-	return r.min || r.max || r.all || r.count || r.partial != nil || !r.save
+	return r.min || r.max || r.all || r.count || r.partial != nil || r.relevancy || !r.save
 }

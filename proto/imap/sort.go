@@ -2,11 +2,12 @@ package imap
 
 import "strings"
 
-// sortKeys are the rules sort-key of RFC 5256 §5 and RFC 5957 §5.
+// sortKeys are the rules sort-key of RFC 5256 §5, RFC 5957 §5 and RFC 6203 §7.
 var sortKeys = map[string]sortKey{
 	"ARRIVAL": sortArrival, "CC": sortCc, "DATE": sortDate, "FROM": sortFrom,
 	"SIZE": sortSize, "SUBJECT": sortSubject, "TO": sortTo,
 	"DISPLAYFROM": sortDisplayFrom, "DISPLAYTO": sortDisplayTo,
+	"RELEVANCY": sortRelevancy, // RFC 6203 §7
 }
 
 // sort = "SORT" [SP search-return-opts] SP sort-criteria SP search-criteria
@@ -20,6 +21,12 @@ func (s *Session) sort(p *parser) reply {
 	by := p.sortCriteria()
 	p.sp()
 	g := s.criteria(p)
+	r.check(p, g)
+	for i := range by {
+		if by[i].g = g; by[i].key == sortRelevancy && len(g.fuzzy) == 0 {
+			p.fail("RELEVANCY without FUZZY") // RFC 6203 §6
+		}
+	}
 	if err := p.end(); err != nil {
 		return bad(err)
 	}

@@ -14,6 +14,7 @@ import (
 type criterion struct {
 	key     sortKey
 	reverse bool
+	g       *program // what was searched for, for its scores
 }
 
 // A rank is where a message stands by the first criterion, as far as a number
@@ -53,7 +54,11 @@ func (v *view) ordered(ctx context.Context, by []criterion, msgs []maildir.Messa
 func (v *view) ordering(ctx context.Context, by []criterion, msgs []maildir.Message) (*ordering, error) {
 	o := &ordering{criteria: by}
 	for _, c := range by {
-		keys, rows, err := v.keys(ctx, c.key, msgs)
+		keysOf := v.keys
+		if c.key == sortRelevancy {
+			keysOf = c.relevancy(v)
+		}
+		keys, rows, err := keysOf(ctx, c.key, msgs)
 		if err != nil {
 			return nil, err
 		}

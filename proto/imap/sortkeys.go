@@ -21,6 +21,7 @@ const (
 	sortCc
 	sortDisplayFrom
 	sortDisplayTo
+	sortRelevancy // of one search alone
 	threadLinks
 	sortKeyCount
 )

@@ -137,7 +137,7 @@ func readKeys(ctx context.Context, folder *maildir.Folder, k sortKey, msgs []mai
 // onCores does n things, some at once.
 func onCores(n int, do func(i int)) {
 	var next atomic.Int64
-	onAllCores(n, func() {
+	onAllCores(n, func(bool) {
 		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 			do(i)
 		}
