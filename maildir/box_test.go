@@ -253,6 +253,15 @@ func TestJournalTells(t *testing.T) {
 		t.Error(refused, err)
 	}
 	same()
+	// A change that no message shows.
+	now = look(t, f, false)
+	if err := g.Advance(); err != nil {
+		t.Fatal(err)
+	}
+	same()
+	if later := look(t, f, false); later.HighestModSeq <= now.HighestModSeq || len(later.Since(now).Changed) > 0 {
+		t.Error(later.HighestModSeq, later.Since(now))
+	}
 	// Copies keep their EMAILID.
 	moved := look(t, box, false)
 	if got, want := box.EmailID(moved.At(0)), f.EmailID(st.At(7)); got != want {

@@ -201,6 +201,37 @@ func (b *box) expunge(by string, msgs []Message) error {
 	return err
 }
 
+// Advance gives the folder a later HighestModSeq, for a change of it that no message shows (RFC 7162 §3.2).
+func (f *Folder) Advance() error {
+	b, err := f.enter()
+	if err != nil {
+		return err
+	}
+	defer b.leave()
+	if err := b.advance(f.by); err != nil {
+		return fmt.Errorf("count a change of folder %q: %w", f.name, err)
+	}
+	return nil
+}
+
+func (b *box) advance(by string) error {
+	lk, err := b.dir.lock()
+	if err != nil {
+		return err
+	}
+	defer lk.release()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.refresh(); err != nil {
+		return err
+	}
+	b.log.by = by
+	if err := b.commit(lk, false); err != nil {
+		return err
+	}
+	return b.write(b.nextModSeq(), false)
+}
+
 // inTheWay is for a message at path whose next name is there already. When it is the same file, somebody is between link
 // and unlink: it has its name, and the other one goes with him or after a while. A file that was copied under this name
 // becomes a message of its own, and the caller looks again.

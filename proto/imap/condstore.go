@@ -30,6 +30,19 @@ func (v *view) modSeq() uint64 {
 	return max(v.state.HighestModSeq, 1) // 0 is none
 }
 
+// advance lets the HIGHESTMODSEQ of a mailbox grow with a change of it that no
+// message shows (RFC 7162 §3.2). The change stands in any case.
+func (s *Session) advance(mailbox string) {
+	folder, err := s.target(mailbox)
+	if err != nil {
+		return
+	}
+	defer s.release(folder)
+	if err := folder.Advance(); err != nil {
+		s.Log.Warn("count a change", "user", s.name(), "folder", mailbox, "err", err)
+	}
+}
+
 // lags tells whether something of v.state has not been told yet.
 func (v *view) lags() bool { return len(v.gone)+len(v.late) > 0 }
 

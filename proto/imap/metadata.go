@@ -321,6 +321,9 @@ func (s *Session) annotate(mailbox string, changes map[string]*string) reply {
 	case err != nil:
 		return s.failed(err)
 	}
+	if mailbox != "" {
+		s.advance(mailbox)
+	}
 	s.annotated(mailbox, changes)
 	return ok("done")
 }

@@ -248,6 +248,9 @@ func (s *Session) failed(err error) reply {
 		return no("UNKNOWN-CTE", "a transfer encoding that is not known here") // RFC 3516 §4.3
 	case errors.Is(err, maildir.ErrGone):
 		return no("EXPUNGEISSUED", "some of the messages are gone")
+	case errors.Is(err, maildir.ErrLocked):
+		s.Log.Warn("locked", "user", s.name(), "err", err)
+		return no("INUSE", "another program is at it, try again")
 	case errors.Is(err, maildir.ErrKeywords):
 		return no("LIMIT", "no more keywords in this mailbox")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -123,7 +123,7 @@ func (s *Session) stored(p *parser, st storing, asked int) reply {
 				modified = modified.add(uint32(n))
 			}
 			switch {
-			case refused, !st.silent, !st.made(m):
+			case refused, !st.silent, (m.ModSeq != was.ModSeq || m.Flags != was.Flags) && !st.made(m):
 				s.tellMessage(n, m, p.byUID || refused || st.silent)
 			case s.has(condstore):
 				s.tellNewModSeq(n, m)
