@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-crypt/crypt"
 	"github.com/go-crypt/crypt/algorithm"
 	"github.com/go-crypt/crypt/algorithm/argon2"
 	"github.com/go-crypt/crypt/algorithm/bcrypt"
@@ -38,25 +37,25 @@ const maxPassword = 1024 // octets
 // ErrPassword is the reason why a password cannot be one.
 var ErrPassword = errors.New("not a usable password")
 
-// decoder knows the hashes that {CRYPT} and its kin may hold, and no others.
-var decoder = func() *crypt.Decoder {
-	d := crypt.NewDecoder()
-	for prefix, f := range map[string]algorithm.DecodeFunc{
-		"argon2id": argon2.DecodeVariant(argon2.VariantID),
-		"argon2i":  argon2.DecodeVariant(argon2.VariantI),
-		"2a":       bcrypt.DecodeVariant(bcrypt.VariantStandard),
-		"2b":       bcrypt.DecodeVariant(bcrypt.VariantStandard),
-		"2y":       bcrypt.DecodeVariant(bcrypt.VariantStandard),
-		"5":        shacrypt.DecodeVariant(shacrypt.VariantSHA256),
-		"6":        shacrypt.DecodeVariant(shacrypt.VariantSHA512),
-		"y":        scrypt.DecodeVariant(scrypt.VariantYescrypt),
-	} {
-		if err := d.RegisterDecodeFunc(prefix, f); err != nil {
-			panic(err)
-		}
+// decode reads the hashes that {CRYPT} and its kin may hold, and no others.
+func decode(hash string) (algorithm.Digest, error) {
+	id, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")
+	switch id {
+	case "argon2id":
+		return argon2.DecodeVariant(argon2.VariantID)(hash)
+	case "argon2i":
+		return argon2.DecodeVariant(argon2.VariantI)(hash)
+	case "2a", "2b", "2y":
+		return bcrypt.DecodeVariant(bcrypt.VariantStandard)(hash)
+	case "5":
+		return shacrypt.DecodeVariant(shacrypt.VariantSHA256)(hash)
+	case "6":
+		return shacrypt.DecodeVariant(shacrypt.VariantSHA512)(hash)
+	case "y":
+		return scrypt.DecodeVariant(scrypt.VariantYescrypt)(hash)
 	}
-	return d
-}()
+	return nil, fmt.Errorf("$%s$ is not a hash we know", id)
+}
 
 // schemes maps Dovecot's names to the hashes that may follow them.
 var schemes = map[string][]string{
@@ -173,7 +172,7 @@ func verifier(stored string) (func(password string) (bool, error), error) {
 	if err := affordable(rest); err != nil {
 		return nil, err
 	}
-	d, err := decoder.Decode(rest)
+	d, err := decode(rest)
 	if err != nil {
 		return nil, fmt.Errorf("not a hash of the kind {%s}", name)
 	}

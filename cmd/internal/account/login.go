@@ -103,7 +103,7 @@ func (o *Office) candidate(name string) (candidate, error) {
 	if err != nil {
 		return c, ErrUnknown
 	}
-	d, local, err := o.loginDomain(name)
+	d, local, found, err := o.loginDomain(name)
 	if err != nil {
 		return c, err
 	}
@@ -127,12 +127,13 @@ func (o *Office) candidate(name string) (candidate, error) {
 	if d == nil {
 		return c, ErrUnknown
 	}
-	u, line, err := o.findUser(d, key)
-	if err != nil {
-		return c, err
+	if found == nil {
+		if found, err = o.entry(d, key); err != nil {
+			return c, err
+		}
 	}
-	c.user, c.stored = u, line.password
-	if line.nologin {
+	c.user, c.stored = found.user, found.line.password
+	if found.line.nologin {
 		c.closed = sasl.ErrBlocked
 	}
 	return c, nil
@@ -162,45 +163,58 @@ func (o *Office) credentials(name string) (candidate, error) {
 }
 
 // loginDomain finds the domain of a login name; nil when there is none, or more than
-// one.
-func (o *Office) loginDomain(name string) (*domain, string, error) {
+// one. Where the domain is found by who is in it, found is that user.
+func (o *Office) loginDomain(name string) (d *domain, local string, found *entry, err error) {
 	local, at, err := split(name)
 	if err != nil {
-		return nil, "", nil
+		return nil, "", nil, nil
 	}
 	if at != "" {
 		d, err := o.find(at)
-		return d, local, err
+		return d, local, nil, err
 	}
 	key, err := localKey(local)
 	if err != nil {
-		return nil, "", nil
+		return nil, "", nil, nil
 	}
 	home := o.home()
 	if home != nil {
-		if _, _, err := o.findUser(home, key); !errors.Is(err, ErrUnknown) {
-			return home, local, err
+		if e, err := o.entry(home, key); !errors.Is(err, ErrUnknown) {
+			return home, local, e, err
 		}
 	}
 	all, err := o.domains.all()
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
-	var only *domain
-	for _, d := range all {
-		if d == home {
+	for _, other := range all {
+		if other == home {
 			continue
 		}
-		switch _, _, err := o.findUser(d, key); {
-		case err == nil && only != nil:
-			return nil, "", nil
+		switch e, err := o.entry(other, key); {
+		case err == nil && found != nil:
+			return nil, "", nil, nil
 		case err == nil:
-			only = d
+			d, found = other, e
 		case !errors.Is(err, ErrUnknown):
-			return nil, "", err
+			return nil, "", nil, err
 		}
 	}
-	return only, local, nil
+	return d, local, found, nil
+}
+
+// An entry is a user with what the users file says.
+type entry struct {
+	user *User
+	line userLine
+}
+
+func (o *Office) entry(d *domain, key string) (*entry, error) {
+	u, line, err := o.findUser(d, key)
+	if err != nil {
+		return nil, err
+	}
+	return &entry{u, line}, nil
 }
 
 // standIn returns a stored password of the domain, so that the check of an unknown

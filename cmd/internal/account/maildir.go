@@ -78,6 +78,7 @@ func (o *Office) MakeMaildir(u *User) (*maildir.Store, error) {
 	}
 	s, err := maildir.Create(u.Maildir, maildir.Options{UID: uid, GID: gid})
 	if err == nil {
+		o.noted.forget(u.Maildir)
 		o.remember(u.Maildir)
 	}
 	return u.limited(s, err)

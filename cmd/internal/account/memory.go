@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"time"
 )
 
 // The spool remembers which mailboxes there have been, as an empty file for each in its
@@ -28,8 +30,14 @@ func (o *Office) memory(path string) string {
 // remember notes that there is a mailbox at path. That it cannot be noted harms nobody
 // before a disk is away, and the log of each login would say so.
 func (o *Office) remember(path string) {
+	if o.noted.lately(path) {
+		return
+	}
 	file := o.memory(path)
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			o.noted.add(path)
+		}
 		return
 	}
 	if _, err := os.Stat(o.Spool()); err != nil && !o.holds(o.Spool()) {
@@ -51,6 +59,39 @@ func (o *Office) remember(path string) {
 	}
 }
 
+// noted are the mailboxes that the spool was seen to remember a moment ago, so that
+// not every login looks.
+type noted struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+const (
+	notedFor = time.Minute
+	maxNoted = 10_000
+)
+
+func (n *noted) lately(path string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Now().Before(n.until[path])
+}
+
+func (n *noted) add(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.until == nil || len(n.until) >= maxNoted {
+		n.until = map[string]time.Time{}
+	}
+	n.until[path] = time.Now().Add(notedFor)
+}
+
+func (n *noted) forget(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.until, path)
+}
+
 // remembers tells whether there has been a mailbox at path.
 func (o *Office) remembers(path string) bool {
 	_, err := os.Lstat(o.memory(path))
@@ -59,6 +100,7 @@ func (o *Office) remembers(path string) bool {
 
 // Forget is told when a user's Maildir was removed for good.
 func (o *Office) Forget(u *User) error {
+	o.noted.forget(u.Maildir)
 	err := os.Remove(o.memory(u.Maildir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

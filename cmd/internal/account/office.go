@@ -63,7 +63,9 @@ type Office struct {
 	authors map[string]*file[credentials] // the files that auth= names
 	lists   map[string]*file[includeList] // :include:
 
+	noted   noted
 	scram   scram
+	offers  offers
 	tlsOnce sync.Once
 	keys    *keyring
 	clients clients

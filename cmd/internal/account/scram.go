@@ -30,7 +30,7 @@ const (
 	scramIterations = 4096 // as RFC 7677 §4 wants at least, and Dovecot makes
 	scramSalt       = 16   // octets
 	maxIterations   = 5_000_000
-	scramFor        = time.Second // how long an answer whether all can do SCRAM stays good
+	offersFor       = time.Second // how long an answer what is offered stays good
 )
 
 var errVerifier = errors.New("not a whole verifier")
@@ -88,25 +88,37 @@ func plain(scheme string) bool { return scheme == "PLAIN" || scheme == "CLEARTEX
 
 // scram is what SCRAM needs to remember.
 type scram struct {
+	mu  sync.Mutex
+	key []byte // of made-up salts
+}
+
+// Offers are the ways to log in beside passwords.
+type Offers struct{ Scram, Tokens bool }
+
+// offers is what was found out about them, a moment ago.
+type offers struct {
 	mu    sync.Mutex
-	key   []byte // of made-up salts
-	all   bool   // everybody's password can do it
+	last  Offers
 	until time.Time
 }
 
-// Scram tells whether SCRAM is to be offered: as the file "login" says, else when every
-// password in the users files can do it, since a client that is offered it will not
-// fall back on another mechanism.
-func (o *Office) Scram() bool {
-	if l, err := o.ways.get(); err == nil && l.scram != nil {
-		return *l.scram
+// Offers tells what is to be offered, as it was a second ago at most. SCRAM is as the
+// file "login" says, else when every password in the users files can do it, since a
+// client that is offered it will not fall back on another mechanism.
+func (o *Office) Offers() Offers {
+	o.offers.mu.Lock()
+	defer o.offers.mu.Unlock()
+	if now := time.Now(); now.After(o.offers.until) {
+		l, err := o.ways.get()
+		o.offers.last = Offers{Tokens: err == nil && l.tokens != nil}
+		if err == nil && l.scram != nil {
+			o.offers.last.Scram = *l.scram
+		} else {
+			o.offers.last.Scram = o.allScram()
+		}
+		o.offers.until = now.Add(offersFor)
 	}
-	o.scram.mu.Lock()
-	defer o.scram.mu.Unlock()
-	if now := time.Now(); now.After(o.scram.until) {
-		o.scram.all, o.scram.until = o.allScram(), now.Add(scramFor)
-	}
-	return o.scram.all
+	return o.offers.last
 }
 
 func (o *Office) allScram() bool {

@@ -165,7 +165,7 @@ func TestScramIsOffered(t *testing.T) {
 		{"-- post/domains/hamburger.edu/users --\nbob:\n-- post/login --\nscram always\n", true},
 		{"-- post/domains/hamburger.edu/users --\nbob:{PLAIN}hungry\n-- post/login --\nscram never\n", false},
 	} {
-		if got := office(t, c.office).Scram(); got != c.want {
+		if got := office(t, c.office).Offers().Scram; got != c.want {
 			t.Errorf("%s: %v", c.office, got)
 		}
 	}

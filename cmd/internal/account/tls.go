@@ -42,7 +42,7 @@ func (o *Office) TLS() (*tls.Config, error) {
 	if o.dir == "" {
 		return nil, nil
 	}
-	if o.Scram() {
+	if o.Offers().Scram {
 		o.saltKey() // while we may still write the spool
 	}
 	o.tlsOnce.Do(func() {

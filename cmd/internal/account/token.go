@@ -19,12 +19,6 @@ const (
 	maxEnv    = 64 << 10         // octets of what it answers
 )
 
-// Tokens tells whether there is somebody to judge them.
-func (o *Office) Tokens() bool {
-	l, err := o.ways.get()
-	return err == nil && l.tokens != nil
-}
-
 // Token has a token judged by the command that the file "login" names. It speaks the
 // interface of checkpassword (https://cr.yp.to/checkpwd/interface.html): on descriptor
 // 3 it reads name, token and an empty timestamp, each with a NUL behind it, and goes on

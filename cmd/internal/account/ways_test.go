@@ -63,7 +63,7 @@ exit 1
 	if err := os.Chmod(filepath.Join(o.dir, "judge"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if !o.Tokens() {
+	if !o.Offers().Tokens {
 		t.Fatal("no tokens")
 	}
 	trouble := errors.New("trouble")
@@ -96,7 +96,7 @@ exit 1
 		t.Errorf("a command that hangs: %v after %v", err, time.Since(start))
 	}
 	o = office(t, "-- post/domains/hamburger.edu/users --\nbob:\n")
-	if _, err := o.Token(t.Context(), "imap", "", sasl.Claim{Name: "bob", Secret: "x"}); o.Tokens() || !errors.Is(err, ErrRefused) {
+	if _, err := o.Token(t.Context(), "imap", "", sasl.Claim{Name: "bob", Secret: "x"}); o.Offers().Tokens || !errors.Is(err, ErrRefused) {
 		t.Error("somebody judges tokens:", err)
 	}
 }

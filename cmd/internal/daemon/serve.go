@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -259,6 +260,7 @@ func (s *server) single(ctx context.Context, nc net.Conn, role, peer string, pre
 		s.log = logElsewhere(s.Name)
 	}
 	forsake(0, 1)
+	defer alone()()
 	addr, _ := netip.ParseAddr(peer)
 	s.live, s.of = map[net.Conn]netip.Addr{nc: guard.Network(addr)}, map[netip.Addr]int{}
 	over := make(chan struct{})
@@ -272,6 +274,19 @@ func (s *server) single(ctx context.Context, nc net.Conn, role, peer string, pre
 	case <-ctx.Done():
 		s.drain()
 	}
+}
+
+// briefly is how long a conversation that has the process to itself goes without a
+// second processor.
+const briefly = 50 * time.Millisecond
+
+// alone has the process use one processor, until it turns out that the conversation
+// is a long one: most log in, look and leave, and spend more time on waking threads
+// than these would save them.
+func alone() (over func()) {
+	n := runtime.GOMAXPROCS(1)
+	t := time.AfterFunc(briefly, func() { runtime.GOMAXPROCS(n) })
+	return func() { t.Stop() }
 }
 
 // drain gives the conversations drainTime to end by themselves. Reads fail from

@@ -65,8 +65,9 @@ type Door struct {
 
 // Options are the ways in, beside passwords.
 func (d Door) Options(ctx context.Context) sasl.Options {
-	o := sasl.Options{Tokens: d.Office.Tokens(), Names: d.Office.Names, Shown: d.Office.Shown}
-	if d.Office.Scram() {
+	offers := d.Office.Offers()
+	o := sasl.Options{Tokens: offers.Tokens, Names: d.Office.Names, Shown: d.Office.Shown}
+	if offers.Scram {
 		o.Verifier = func(name string) (*sasl.Verifier, error) {
 			if err := d.Wait(ctx, d.Peer); err != nil {
 				return nil, err
