@@ -57,6 +57,7 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	server := &server{office: office, maxSize: c.Int64("max-size"), messageLimit: c.Int("message-limit"), tag: os.Getenv("IMAPLOGINTAG")}
+	server.guesses.MaxLogins = c.Int("max-logins")
 	os.Unsetenv("IMAPLOGINTAG")
 	maildir.Keep(folderKept)
 	return daemon.Run(c, daemon.Program{
@@ -83,6 +84,9 @@ type server struct {
 
 // serve holds one conversation.
 func (s *server) serve(ctx context.Context, c *daemon.Client) {
+	if c.Alone {
+		s.guesses.Dir = s.office.Guesses()
+	}
 	door := guard.Door{Guard: &s.guesses, Office: s.office, Service: "imap", Peer: c.Peer}
 	session := &imap.Session{
 		Conn:      wire.New(c.Conn, 8192, c.Idle),

@@ -38,6 +38,7 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	s := &server{office: office}
+	s.guard.MaxLogins = c.Int("max-logins")
 	return daemon.Run(c, daemon.Program{
 		Name:    "pop3d",
 		Roles:   map[string]daemon.Role{"pop3": {Port: 110}, "pop3s": {Port: 995, TLS: true}},
@@ -50,6 +51,9 @@ func serve(c *cli.Context) error {
 
 // converse holds one session for a client.
 func (s *server) converse(ctx context.Context, c *daemon.Client) {
+	if c.Alone {
+		s.guard.Dir = s.office.Guesses()
+	}
 	door := guard.Door{Guard: &s.guard, Office: s.office, Service: "pop3", Peer: c.Peer}
 	session := &pop3.Session{
 		Conn:      wire.New(c.Conn, 255, c.Idle),

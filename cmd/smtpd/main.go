@@ -59,6 +59,7 @@ func run(c *cli.Context) error {
 		return err
 	}
 	s.office = office
+	s.guard.MaxLogins = c.Int("max-logins")
 	s.post = &delivery.Post{Office: office, Log: slog.Default(), RefuseFull: c.Bool(flagRefuseFull)}
 	return daemon.Run(c, daemon.Program{
 		Name: "smtpd",
@@ -103,6 +104,9 @@ func (s *server) trusts(peer string) bool {
 
 // serve holds one conversation.
 func (s *server) serve(ctx context.Context, c *daemon.Client) {
+	if c.Alone {
+		s.guard.Dir = s.office.Guesses()
+	}
 	d := desk{server: s, client: c, trusted: s.trusts(c.Peer)}
 	session := &smtp.Session{
 		Conn:       wire.New(c.Conn, 512, c.Idle),

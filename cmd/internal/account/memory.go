@@ -123,6 +123,19 @@ func (o *Office) away(path string) error {
 		o.memory(path), fs.ErrNotExist)}
 }
 
+// Guesses returns the directory in which processes that serve one client each count
+// failed logins together. It is made if the spool can be written.
+func (o *Office) Guesses() string {
+	dir := filepath.Join(o.Spool(), "guesses")
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(o.Spool()); err == nil || o.holds(o.Spool()) {
+			uid, gid := o.spoolOwner()
+			makeAbove(filepath.Join(dir, "any"), uid, gid)
+		}
+	}
+	return dir
+}
+
 // spoolOwner is who owns the spool, or would.
 func (o *Office) spoolOwner() (uid, gid int) {
 	if fi, err := os.Stat(o.Spool()); err == nil {

@@ -69,6 +69,7 @@ type Client struct {
 	Preauth   *Preauth      // nil: the client has to log in
 	Idle      time.Duration // how long a logged-in client may keep silent
 	Cleartext bool          // passwords are accepted without encryption
+	Alone     bool          // nobody else is served by this process
 	Log       *slog.Logger  // knows the peer already
 }
 
@@ -99,6 +100,7 @@ func Flags(program string) []cli.Flag {
 		&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, EnvVars: env("listen"), Usage: "accept connections on `ADDR` ([role=][tls:]host:port or unix:/path); may be repeated"},
 		&cli.IntFlag{Name: "max-connections", EnvVars: env("max-connections"), Value: 2000, Usage: "hold at most `N` conversations at a time, 0 for no limit"},
 		&cli.IntFlag{Name: "max-per-address", EnvVars: env("max-per-address"), Value: 100, Usage: "hold at most `N` of them with one address, 0 for no limit"},
+		&cli.IntFlag{Name: "max-logins", EnvVars: env("max-logins"), Value: 100_000, Usage: "let a user log in `N` times a minute from an address, and have more wait; 0 for no limit"},
 		&cli.DurationFlag{Name: "idle", EnvVars: env("idle"), Value: quiet, Usage: "hang up after `TIME` of silence"},
 		&cli.StringFlag{Name: "user", EnvVars: env("user"), Usage: "become user `NAME` when the sockets are bound and the keys read"},
 		&cli.BoolFlag{Name: "cleartext-login", EnvVars: env("cleartext-login"), Usage: "accept passwords without encryption"},
@@ -169,8 +171,8 @@ func Run(c *cli.Context, p Program) error {
 	if s.idle <= 0 {
 		return usage("--idle %s: wants a time above zero", s.idle)
 	}
-	if s.most < 0 || s.mostOf < 0 {
-		return usage("--max-connections and --max-per-address: want a number, 0 for no limit")
+	if s.most < 0 || s.mostOf < 0 || c.Int("max-logins") < 0 {
+		return usage("--max-connections, --max-per-address and --max-logins: want a number, 0 for no limit")
 	}
 	ask, err := look(c, p)
 	if err != nil {

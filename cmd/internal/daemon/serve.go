@@ -227,7 +227,7 @@ func linger(nc net.Conn) {
 func (s *server) converse(ctx context.Context, nc net.Conn, role string, encrypted bool, peer string, pre *Preauth) {
 	c := &Client{
 		Conn: nc, Peer: peer, Role: role, Preauth: pre,
-		TLS: s.tls.Load(), Idle: s.idle, Cleartext: s.cleartext, Log: s.log,
+		TLS: s.tls.Load(), Idle: s.idle, Cleartext: s.cleartext, Alone: len(s.listeners) == 0, Log: s.log,
 	}
 	if peer != "" {
 		c.Log = s.log.With("peer", peer)

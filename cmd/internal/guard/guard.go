@@ -1,5 +1,6 @@
-// Package guard slows down who guesses passwords from session to session: it
-// counts failed logins by the client's address, and makes the next one wait.
+// Package guard slows down who guesses passwords from session to session, and who logs
+// in without end: it counts failed logins by the client's address, and good ones by
+// user and address, and makes the next one wait.
 package guard
 
 import (
@@ -25,13 +26,34 @@ const (
 // A Guard counts for one process. Its zero value is ready; it is safe for
 // concurrent use.
 type Guard struct {
+	// MaxLogins is how many times a user may log in from an address in a minute
+	// without a wait; 0 for any number.
+	MaxLogins int
+
+	// Dir, if not empty, is a directory in which failed logins are counted for all
+	// processes, by files: for processes that serve one client each.
+	Dir string
+
 	mu    sync.Mutex
 	peers map[netip.Addr]record
+	users map[login]record
 }
 
+// A login is counted for a user and an address.
+type login struct {
+	user string
+	peer netip.Addr
+}
+
+// A record is a number of logins, as of then; they wear off.
 type record struct {
-	failures float64 // as of then; they wear off, free of them in a window
-	then     time.Time
+	count float64
+	then  time.Time
+}
+
+// now is what is left of the logins when some wear off in a window.
+func (r record) now(some float64) float64 {
+	return max(0, r.count-float64(time.Since(r.then))*some/float64(window))
 }
 
 // Network is what counts as one address: all of IPv4, the half of IPv6 that one
@@ -49,10 +71,6 @@ func Network(a netip.Addr) netip.Addr {
 func network(peer string) netip.Addr {
 	a, _ := netip.ParseAddr(peer)
 	return Network(a)
-}
-
-func (r record) now() float64 {
-	return max(0, r.failures-float64(time.Since(r.then))*free/float64(window))
 }
 
 // A Door is where the clients of one address and service log in.
@@ -94,6 +112,9 @@ func (d Door) Login(ctx context.Context, c sasl.Claim) (*account.User, error) {
 	case err == nil && c.Authzid != "" && !d.Office.Is(u, c.Authzid):
 		err = sasl.ErrAuthzid
 	}
+	if err == nil {
+		err = d.pace(ctx, login{u.Address(), network(d.Peer)})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +137,22 @@ func (d Door) judge(ctx context.Context, c sasl.Claim) (*account.User, error) {
 // for; an address that has not failed lately does not wait. It returns the error
 // of ctx when that ends first.
 func (g *Guard) Wait(ctx context.Context, peer string) error {
+	n := network(peer)
 	g.mu.Lock()
-	over := g.peers[network(peer)].now() - free
+	count := g.peers[n].now(free)
 	g.mu.Unlock()
-	if over < 0 {
+	if g.Dir != "" && n.IsValid() {
+		count = max(count, g.shared(n).now(free))
+	}
+	if count < free {
 		return ctx.Err()
 	}
-	t := time.NewTimer(min(most, time.Duration((over+1)*float64(step))))
+	return sleep(ctx, time.Duration((count-free+1)*float64(step)))
+}
+
+// sleep waits, but not for ever.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(min(most, d))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -135,26 +165,48 @@ func (g *Guard) Wait(ctx context.Context, peer string) error {
 // Failed counts a failed login from peer.
 func (g *Guard) Failed(peer string) {
 	n := network(peer)
+	if g.Dir != "" && n.IsValid() {
+		g.share(n)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.peers) >= maxPeers {
-		g.forget()
-	}
-	if g.peers == nil {
-		g.peers = map[netip.Addr]record{}
-	}
-	g.peers[n] = record{g.peers[n].now() + 1, time.Now()}
+	g.peers = room(g.peers, free)
+	g.peers[n] = record{g.peers[n].now(free) + 1, time.Now()}
 }
 
-// forget drops who has nothing left to answer for, or else everybody: the
-// memory of many attackers is no use to keep for ever.
-func (g *Guard) forget() {
-	for n, r := range g.peers {
-		if r.now() < 1 {
-			delete(g.peers, n)
+// pace counts a login, and has it wait while there were too many.
+func (g *Guard) pace(ctx context.Context, l login) error {
+	if g.MaxLogins <= 0 {
+		return nil
+	}
+	some := float64(g.MaxLogins)
+	g.mu.Lock()
+	g.users = room(g.users, some)
+	r := record{g.users[l].now(some) + 1, time.Now()}
+	g.users[l] = r
+	g.mu.Unlock()
+	if r.count <= some {
+		return nil
+	}
+	return sleep(ctx, time.Duration((r.count-some)*float64(window)/some))
+}
+
+// room returns a map with room for one more record. It drops those of which nothing is
+// left, or else all: the memory of many attackers is no use to keep for ever.
+func room[K comparable](m map[K]record, some float64) map[K]record {
+	if m == nil {
+		return map[K]record{}
+	}
+	if len(m) < maxPeers {
+		return m
+	}
+	for k, r := range m {
+		if r.now(some) < 1 {
+			delete(m, k)
 		}
 	}
-	if len(g.peers) >= maxPeers {
-		clear(g.peers)
+	if len(m) >= maxPeers {
+		clear(m)
 	}
+	return m
 }
