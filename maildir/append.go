@@ -43,6 +43,8 @@ type Arrival struct {
 	b     *box // nil when it has ended
 	to    target
 	files []*arriving
+
+	noFlags Rights // to change flags, which the user has not
 }
 
 // arriving is one of the messages.
@@ -59,13 +61,17 @@ func (f *Folder) Arrive() (*Arrival, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTarget(b.dir.hold())
+	noFlags, err := f.may(RightInsert)
+	var t target
+	if err == nil {
+		t, err = newTarget(b.dir.hold())
+	}
 	if err != nil {
 		b.leave()
 		return nil, fmt.Errorf("append to folder %q: %w", f.name, err)
 	}
 	t.root = b.root.hold()
-	return &Arrival{f: f, b: b, to: t}, nil
+	return &Arrival{f: f, b: b, to: t, noFlags: noFlags}, nil
 }
 
 // Add takes in one more message, as Append does. When it returns nil the message is on disk, where nobody sees it. Nothing is
@@ -74,6 +80,7 @@ func (a *Arrival) Add(o AppendOptions, r io.Reader) error {
 	if a.b == nil {
 		return fs.ErrClosed
 	}
+	o.Flags, o.Keywords = a.noFlags.without(o.Flags, o.Keywords)
 	file := &arriving{o: o}
 	err := file.open(a.to, o.Limit)
 	if err == nil {

@@ -14,6 +14,8 @@ type Change struct {
 	AddKeywords, RemoveKeywords []string
 	Replace                     bool   // all flags and keywords but those to add are removed
 	UnchangedSince              uint64 // messages with a later ModSeq are left alone (RFC 7162 §3.1.3); 0: none are
+
+	keep Rights // to change flags, which the user has not
 }
 
 // Store changes the flags of messages: each by one rename, so that nobody sees half a change and none of two changes at
@@ -31,7 +33,11 @@ func (f *Folder) Store(msgs []Message, c Change) (refused []uint32, err error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	if refused, err = b.change(f.by, msgs, c); err != nil {
+	noFlags, _ := f.may(0)
+	if err = c.limit(noFlags); err == nil {
+		refused, err = b.change(f.by, msgs, c)
+	}
+	if err != nil {
 		err = fmt.Errorf("change flags in folder %q: %w", f.name, err)
 	}
 	return refused, err
@@ -78,7 +84,10 @@ func (b *box) change(by string, msgs []Message, c Change) (refused []uint32, err
 			now := b.info(r.mark)
 			flags, letters, more := now.flags&^c.Remove|c.Add, now.letters&^remove.letters|add.letters, ""
 			if c.Replace {
-				flags, letters, more = c.Add, add.letters, joinMore("", nil, add.more)
+				flags, letters, more = c.Add|now.flags&c.keep.flagsOf(), add.letters, joinMore("", nil, add.more)
+				if c.keep&RightWrite != 0 {
+					letters, more = now.letters, now.more
+				}
 			} else {
 				more = joinMore(now.more, remove.more, add.more)
 			}
@@ -141,7 +150,11 @@ func (f *Folder) Expunge(msgs []Message) error {
 	if len(msgs) == 0 {
 		return nil
 	}
-	if err := b.expunge(f.by, msgs); err != nil {
+	_, err = f.may(RightExpunge)
+	if err == nil {
+		err = b.expunge(f.by, msgs)
+	}
+	if err != nil {
 		return fmt.Errorf("expunge in folder %q: %w", f.name, err)
 	}
 	return nil

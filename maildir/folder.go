@@ -24,6 +24,7 @@ type Folder struct {
 	validity uint32
 	next     uint32 // UIDs from here on were not shown here yet
 	recent   uidSet // what this Folder was the first to see
+	denied   Rights // what its user may not do
 }
 
 // OpenFolder opens INBOX or a folder. fs.ErrNotExist when there is none of this name, ErrName when there cannot be.

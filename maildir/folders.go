@@ -276,8 +276,12 @@ func (s *Store) createFolder(name string, uses ...string) error {
 	if err := fstat(root.fd, &st); err != nil {
 		return err
 	}
+	above, err := nearest(root, name)
+	if err != nil {
+		return err
+	}
 	stage := stagingName + uniqueName()
-	if err = s.stage(root, stage, st.Mode&0o777, uses); err == nil {
+	if err = s.stage(root, stage, above, st.Mode&0o777, uses); err == nil {
 		err = root.move(stage, dir)
 	}
 	if err != nil {
@@ -288,7 +292,7 @@ func (s *Store) createFolder(name string, uses ...string) error {
 
 // stage makes a new folder under a hidden name, synced but for that name. Its UIDVALIDITY is given now, so that whoever
 // asks next gets the same answer.
-func (s *Store) stage(root *place, stage string, perm uint32, uses []string) error {
+func (s *Store) stage(root *place, stage, above string, perm uint32, uses []string) error {
 	if err := root.subdir(stage, perm); err != nil {
 		return err
 	}
@@ -311,6 +315,11 @@ func (s *Store) stage(root *place, stage string, perm uint32, uses []string) err
 	unix.Close(marker)
 	if len(uses) > 0 {
 		if err := p.writeUses(uses); err != nil {
+			return err
+		}
+	}
+	if above != "" {
+		if err := p.inheritACL(root, above); err != nil {
 			return err
 		}
 	}

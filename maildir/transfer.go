@@ -46,7 +46,12 @@ func (f *Folder) transfer(msgs []Message, to *Folder, move bool) ([]Pair, error)
 		return nil, nil
 	}
 	t := &transfer{from: from, to: target, move: move, by: f.by}
-	err = t.run(msgs)
+	if t.noFlags, err = to.may(RightInsert); err == nil && move {
+		_, err = f.may(RightTrash | RightExpunge) // RFC 6851 §4.4
+	}
+	if err == nil {
+		err = t.run(msgs)
+	}
 	if move && from != target && len(t.pairs) > 0 {
 		from.record(f.by)
 	}
@@ -64,6 +69,7 @@ type transfer struct {
 	from, to *box
 	move     bool
 	by       string
+	noFlags  Rights // to change flags, which the user has not there
 	pairs    []Pair
 	made     []string // paths in the target, in the order of pairs
 	more     bool     // some have keywords beyond the letters
@@ -211,11 +217,12 @@ func (b *box) record(by string) {
 func (t *transfer) one(m Message) error {
 	return t.from.with(m, func(r row, path string) error {
 		now := t.from.info(r.mark)
-		labels, err := t.to.labels(now.keywords, true)
+		flags, keywords := t.noFlags.without(now.flags, now.keywords)
+		labels, err := t.to.labels(keywords, true)
 		if err != nil {
 			return err
 		}
-		text := infoText(now.flags, labels.letters, now.other, now.extra)
+		text := infoText(flags, labels.letters, now.other, now.extra)
 		base, err := t.name(m, path)
 		if err != nil {
 			return err

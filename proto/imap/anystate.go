@@ -43,6 +43,7 @@ func (s *Session) capabilities() string {
 		"SPECIAL-USE",   // RFC 6154
 		"CREATE-SPECIAL-USE",
 		"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", // RFC 9208
+		"ACL", "RIGHTS=kxte", "LIST-MYRIGHTS", // RFC 4314, RFC 8440
 		"METADATA", "LIST-METADATA", // RFC 5464, RFC 9590
 		"STATUS=SIZE",                    // RFC 8438
 		"ESEARCH",                        // RFC 4731

@@ -128,7 +128,12 @@ func (s *Session) target(name string) (*maildir.Folder, error) {
 	if s.isSelected(name) {
 		return s.view.folder, nil
 	}
-	return s.user.Store.OpenFolder(name)
+	folder, r, err := s.openFolder(name)
+	if err == nil && r&maildir.RightInsert == 0 {
+		folder.Close()
+		err = errRights
+	}
+	return folder, err
 }
 
 func (s *Session) release(f *maildir.Folder) {

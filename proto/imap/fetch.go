@@ -117,7 +117,7 @@ func (s *Session) plan(items []fetchItem, byUID bool) *fetching {
 	for _, it := range items {
 		switch {
 		case it.section:
-			f.seen = f.seen || !it.peek && !s.view.readOnly
+			f.seen = f.seen || !it.peek && !s.view.readOnly && s.view.rights&maildir.RightSeen != 0
 			if it.usual() {
 				f.fields = true
 				continue

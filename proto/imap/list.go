@@ -18,6 +18,7 @@ type listing struct {
 	special    bool // only those with a special use
 	recursive  bool // and those that have some of them below
 	tellSubs   bool
+	tellRights bool     // RFC 8440
 	status     []string // RFC 5819
 	entries    []string // RFC 9590
 }
@@ -90,6 +91,8 @@ func (l *listing) returnOption(p *parser) {
 	case "SUBSCRIBED":
 		l.tellSubs = true
 	case "CHILDREN", "SPECIAL-USE": // told in any case
+	case "MYRIGHTS":
+		l.tellRights = true
 	case "STATUS":
 		p.sp()
 		l.status = p.statusAtts()
@@ -178,6 +181,8 @@ func (s *Session) listName(n *name, l *listing, meets, below bool) {
 		var err error
 		if counts, err = s.counts(n.text, l.status); errors.Is(err, fs.ErrNotExist) || errors.Is(err, maildir.ErrGone) {
 			n.exists, meets = false, false // RFC 5819 §2: it has just become no mailbox
+		} else if errors.Is(err, errRights) {
+			n.noSelect = true // RFC 5819 §2
 		} else if err != nil {
 			s.failed(err) // left out
 		}
@@ -187,6 +192,11 @@ func (s *Session) listName(n *name, l *listing, meets, below bool) {
 		info = ` ("CHILDINFO" (` + l.criteria() + `))`
 	}
 	s.tellName(n, l.extended, l.tellSubs, info)
+	if meets && n.exists && l.tellRights {
+		if r, err := s.rights(n.text); err == nil {
+			s.tellMyRights(n.text, r)
+		}
+	}
 	s.Conn.WriteString(counts)
 	if meets && n.exists && len(l.entries) > 0 {
 		if err := s.tellEntries(n, l.entries); err != nil {
@@ -202,6 +212,9 @@ func (s *Session) tellName(n *name, extended, subs bool, info string) {
 		if extended || s.has(rev2) {
 			attrs = append(attrs, `\NonExistent`)
 		}
+		attrs = append(attrs, `\Noselect`)
+	}
+	if n.exists && n.noSelect {
 		attrs = append(attrs, `\Noselect`)
 	}
 	if subs && n.subscribed {

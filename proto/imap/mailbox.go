@@ -41,12 +41,16 @@ func (s *Session) open(p *parser, readOnly bool) reply {
 	}
 	s.shut()
 	s.enabled |= wanted
-	folder, err := s.user.Store.OpenFolder(name)
+	folder, rights, err := s.openFolder(name)
+	if err == nil && rights&maildir.RightRead == 0 {
+		folder.Close()
+		err = errRights
+	}
 	if err != nil {
 		return s.failed(err)
 	}
-	readOnly = readOnly || !folder.Writable() // RFC 9051 §6.3.2: so it is said, then
-	v := &view{name: name, folder: folder, readOnly: readOnly}
+	readOnly = readOnly || !folder.Writable() || rights&writeRights == 0 // RFC 9051 §6.3.2: so it is said, then
+	v := &view{name: name, folder: folder, readOnly: readOnly, rights: rights}
 	now, err := v.look()
 	if err != nil {
 		folder.Close()
@@ -133,6 +137,9 @@ func (s *Session) create(p *parser) reply {
 			return no("USEATTR", "there is a mailbox of this use")
 		}
 	}
+	if err := s.mayCreate(name); err != nil {
+		return s.failed(err)
+	}
 	if err := s.user.Store.CreateFolder(name, uses...); err != nil {
 		return s.failed(err)
 	}
@@ -214,6 +221,9 @@ func (s *Session) delete(p *parser) reply {
 	if name == inbox {
 		return no("CANNOT", "INBOX stays")
 	}
+	if err := s.may(name, maildir.RightDelete); errors.Is(err, errRights) {
+		return s.failed(err)
+	}
 	s.shutIfSelf(name)
 	err := s.user.Store.DeleteFolder(name)
 	if errors.Is(err, fs.ErrNotExist) && s.hasChildren(name) {
@@ -267,6 +277,9 @@ func (s *Session) rename(p *parser) reply {
 		return s.failed(err)
 	} else if buries {
 		return no("CANNOT", "a mailbox with a special use stays at the top")
+	}
+	if err := s.mayRename(from, to); err != nil {
+		return s.failed(err)
 	}
 	s.shutIf(from)
 	if err := s.user.Store.RenameFolder(from, to); err != nil {
@@ -372,7 +385,7 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		total, recent = v.len(), v.recent()
 	} else {
 		var err error
-		if folder, err = s.user.Store.OpenFolder(name); err != nil {
+		if folder, err = s.openToRead(name); err != nil {
 			return "", err
 		}
 		defer folder.Close()

@@ -143,6 +143,9 @@ func isEntry(path string) bool {
 // special uses of the mailbox.
 func (s *Session) annotations(mailbox string, entries []string, use func() (string, error)) (maildir.Annotations, error) {
 	all, err := s.user.Store.Metadata(mailbox)
+	if err == nil {
+		err = s.mayAnnotate(mailbox)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -304,8 +307,8 @@ func (s *Session) annotate(mailbox string, changes map[string]*string) reply {
 			return no("USEATTR", why)
 		}
 	}
-	var err error
-	if len(kept) > 0 {
+	err := s.mayAnnotate(mailbox)
+	if err == nil && len(kept) > 0 {
 		err = s.user.Store.SetMetadata(mailbox, kept)
 	}
 	if err == nil && forUse {

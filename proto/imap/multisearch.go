@@ -59,7 +59,7 @@ func (s *Session) esearch(p *parser) reply {
 		return s.failed(err)
 	}
 	for _, name := range names {
-		if err := s.searchIn(p, g, r, name); err != nil && !isGone(err) {
+		if err := s.searchIn(p, g, r, name); err != nil && !isGone(err) && !errors.Is(err, errRights) { // RFC 7377 §2.2
 			return s.failed(err)
 		}
 	}
@@ -117,7 +117,7 @@ func (s *Session) within(scopes []scope) ([]string, error) {
 func (s *Session) searchIn(p *parser, g *program, r *returns, name string) error {
 	v := s.view
 	if !s.isSelected(name) {
-		folder, err := s.user.Store.OpenFolder(name)
+		folder, err := s.openToRead(name)
 		if err != nil {
 			return err
 		}

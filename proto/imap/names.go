@@ -12,6 +12,7 @@ type name struct {
 	text       string // UTF-8
 	wire       string // as on the wire, for patterns
 	exists     bool   // it is a mailbox; else only a level, or subscribed
+	noSelect   bool   // there is no right to read it
 	level      bool   // something that exists lies below
 	subscribed bool
 	use        string // special uses with a space between, or ""

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"strconv"
 
 	"pennypost/maildir"
@@ -38,6 +39,9 @@ func (s *Session) getQuotaRoot(p *parser) reply {
 	name := p.mailbox()
 	if err := p.end(); err != nil {
 		return bad(err)
+	}
+	if err := s.may(name, maildir.RightRead); errors.Is(err, errRights) { // RFC 9208 §6
+		return s.failed(err)
 	}
 	u, err := s.user.Store.Quota()
 	switch {

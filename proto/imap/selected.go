@@ -15,7 +15,7 @@ func (s *Session) closeBox(p *parser) reply {
 	}
 	v := s.view
 	var err error
-	if !v.readOnly {
+	if !v.readOnly && v.rights&maildir.RightExpunge != 0 { // RFC 4314 §4
 		err = v.folder.Expunge(v.deleted(v.every()))
 	}
 	v.close()
@@ -72,6 +72,9 @@ func (s *Session) expunge(p *parser) reply {
 	}
 	if s.view.readOnly {
 		return readOnly()
+	}
+	if s.view.rights&maildir.RightExpunge == 0 {
+		return s.failed(errRights)
 	}
 	msgs := s.view.deleted(set)
 	if over := len(msgs) - s.MessageLimit; p.byUID && s.MessageLimit > 0 && over > 0 {

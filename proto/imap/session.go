@@ -80,6 +80,11 @@ var commands = map[string]command{
 	"UNSUBSCRIBE": {in: mailboxes, do: (*Session).unsubscribe}, // §6.3.8
 	"LIST":        {in: mailboxes, do: (*Session).list},        // §6.3.9
 	"LSUB":        {in: mailboxes, do: (*Session).lsub},        // RFC 3501 §6.3.9
+	"GETACL":      {in: mailboxes, do: (*Session).getACL},      // RFC 4314 §3.3
+	"SETACL":      {in: mailboxes, do: (*Session).setACL},      // RFC 4314 §3.1
+	"DELETEACL":   {in: mailboxes, do: (*Session).deleteACL},   // RFC 4314 §3.2
+	"LISTRIGHTS":  {in: mailboxes, do: (*Session).listRights},  // RFC 4314 §3.4
+	"MYRIGHTS":    {in: mailboxes, do: (*Session).myRights},    // RFC 4314 §3.5
 	"GETMETADATA": {in: mailboxes, do: (*Session).getMetadata}, // RFC 5464 §4.2
 	"SETMETADATA": {in: mailboxes, do: (*Session).setMetadata}, // RFC 5464 §4.3
 	"RLIST":       {in: mailboxes, do: (*Session).list},        // RFC 2193 §5.1
@@ -256,6 +261,8 @@ func (s *Session) failed(err error) reply {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		s.Log.Error("disk full", "user", s.name(), "err", err)
 		return no("OVERQUOTA", "no space left")
+	case errors.Is(err, errRights), errors.Is(err, maildir.ErrRights):
+		return no("NOPERM", errRights.Error())
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		s.Log.Warn("not permitted", "user", s.name(), "err", err)
 		return no("NOPERM", "not permitted")

@@ -166,6 +166,8 @@ func (s *Session) tellFlags() {
 	switch {
 	case v.readOnly:
 		s.untagged("OK [PERMANENTFLAGS ()] read-only")
+	case v.rights&flagRights != flagRights:
+		s.untagged("OK [PERMANENTFLAGS (%s)] as far as rights go", permittedFlags(v.rights, all[1:]))
 	case len(v.state.Keywords) < maildir.MaxKeywords:
 		s.untagged(`OK [PERMANENTFLAGS (%s \*)] flags stay`, permanent)
 	default:

@@ -17,6 +17,7 @@ type view struct {
 	name     string
 	folder   *maildir.Folder
 	readOnly bool
+	rights   maildir.Rights
 	state    *maildir.State // of the disk, as the client was told
 	top      uint32         // largest UID that was ever told; what lies above in state has no number yet
 	known    int            // messages in state up to top
