@@ -43,6 +43,7 @@ type Arrival struct {
 	b     *box // nil when it has ended
 	to    target
 	files []*arriving
+	old   Usage
 
 	noFlags Rights // to change flags, which the user has not
 }
@@ -51,6 +52,7 @@ type Arrival struct {
 type arriving struct {
 	spool
 	o    AppendOptions
+	old  Usage // what it comes in the place of
 	uid  uint32
 	path string // its place in the folder; empty when it has none (any more)
 }
@@ -81,7 +83,7 @@ func (a *Arrival) Add(o AppendOptions, r io.Reader) error {
 		return fs.ErrClosed
 	}
 	o.Flags, o.Keywords = a.noFlags.without(o.Flags, o.Keywords)
-	file := &arriving{o: o}
+	file := &arriving{o: o, old: a.old}
 	err := file.open(a.to, o.Limit)
 	if err == nil {
 		a.files = append(a.files, file)
@@ -94,6 +96,10 @@ func (a *Arrival) Add(o AppendOptions, r io.Reader) error {
 	}
 	return nil
 }
+
+// Instead says that one message comes in the place of another in the same Maildir, which is removed behind it: the room of
+// that one counts as free (RFC 8508 §3.4). octets is what it counts.
+func (a *Arrival) Instead(octets int64) { a.old = Usage{Octets: octets, Messages: 1} }
 
 // Abort gives up what was not committed.
 func (a *Arrival) Abort() {
@@ -299,7 +305,7 @@ func (f *arriving) enroll(b *box) (more bool, err error) {
 	if f.o.Flags != 0 || labels.letters != 0 {
 		dir, text = inCur, infoText(f.o.Flags, labels.letters, "", "")
 	}
-	count, err := f.to.root.claim(f.s, 1)
+	count, err := f.to.root.claimFor(f.s, 1, f.old)
 	if err != nil {
 		return false, err
 	}

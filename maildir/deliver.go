@@ -441,6 +441,8 @@ func (f *spool) finish(date time.Time) error {
 	if err := f.flush(b); err != nil {
 		return err
 	}
+	spoolBuffers.Put(f.buf) // there may be many that wait to be committed
+	f.buf = nil
 	if !date.IsZero() {
 		// The time of the last access stays: it keeps the file from being taken for a leftover.
 		times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(date.UnixNano())}

@@ -335,17 +335,22 @@ func flock(fd, how int) {
 // claim counts messages that are about to come, so that of two who want the last room one gets it. ErrQuota when there is
 // none. The caller notes what does not come after all, and closes the tally.
 func (p *place) claim(octets, messages int64) (*tally, error) {
+	return p.claimFor(octets, messages, Usage{})
+}
+
+// claimFor is claim for messages that come in the place of others, which will be removed: their room is free.
+func (p *place) claimFor(octets, messages int64, old Usage) (*tally, error) {
 	for recounted := false; ; recounted = true {
 		t, err := p.tally()
 		if t == nil || err != nil {
 			return nil, err
 		}
-		if err = t.usage.room(octets, messages); err == nil {
+		if err = t.usage.room(octets-old.Octets, messages-old.Messages); err == nil {
 			var end int64
 			if end, err = t.write(octets, messages); err == nil {
 				// What others have noted before us counts; what comes behind is theirs to find too much.
 				if err = t.readOn(end); err == nil {
-					if err = t.usage.room(0, 0); err == nil {
+					if err = t.usage.room(-old.Octets, -old.Messages); err == nil {
 						return t, nil
 					}
 				}

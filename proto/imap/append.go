@@ -4,117 +4,271 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
 	"pennypost/maildir"
 )
 
-// append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal
-// (RFC 9051 §6.3.12). The message goes from the connection to the disk as it
-// comes.
+// append = "APPEND" SP mailbox 1*append-message   (RFC 9051 §6.3.12, RFC 3502
+// §6.3.11). The messages go from the connection to the disk as they come; when
+// the command has ended as it should all of them are there, or else none.
 func (s *Session) append(p *parser) reply {
 	p.sp()
-	name := p.mailbox()
+	a := &appending{s: s, p: p, name: p.mailbox()}
+	defer a.close()
+	for p.err == nil && (a.count == 0 || p.rest != "") {
+		if err := a.message(); err != nil {
+			return a.failed(err)
+		}
+	}
+	if err := p.end(); err != nil {
+		return bad(err)
+	}
+	code, err := a.commit()
+	if err != nil {
+		return a.failed(err)
+	}
+	return reply{"OK", code, "appended"}
+}
+
+// An appending is messages on their way into a mailbox.
+type appending struct {
+	s       *Session
+	p       *parser
+	name    string // of the mailbox
+	folder  *maildir.Folder
+	arrival *maildir.Arrival
+	count   int
+	uids    []uint32 // that they got
+
+	replaces bool  // a message makes room for it
+	old      int64 // … of so many octets
+}
+
+var (
+	errEmpty  = errors.New("a message has at least one octet")
+	errHeader = errors.New("octets beyond ASCII in a header, which you have not enabled")
+)
+
+// open opens the mailbox before the first message is asked for.
+func (a *appending) open() (err error) {
+	if a.folder != nil {
+		return nil
+	}
+	folder, err := a.s.target(a.name)
+	if err != nil {
+		return noTarget{err}
+	}
+	a.folder = folder
+	if _, err = folder.Sync(maildir.SyncOptions{}); err != nil {
+		return noTarget{err}
+	}
+	if a.arrival, err = folder.Arrive(); err == nil && a.replaces {
+		a.arrival.Instead(a.old)
+	}
+	return err
+}
+
+func (a *appending) close() {
+	if a.arrival != nil {
+		a.arrival.Abort()
+	}
+	if a.folder != nil {
+		a.s.release(a.folder)
+	}
+}
+
+// noTarget is why the mailbox that messages are for cannot be opened.
+type noTarget struct{ error }
+
+func (e noTarget) Unwrap() error { return e.error }
+
+// failed is the answer when a message cannot be taken.
+func (a *appending) failed(err error) reply {
+	_, missing := errors.AsType[noTarget](err)
+	switch {
+	case a.p.fatal != nil:
+		return bad(a.p.fatal)
+	case a.p.err != nil:
+		return bad(a.p.err)
+	case missing:
+		return a.s.failedTo(err)
+	case errors.Is(err, errEmpty):
+		return no("CANNOT", errEmpty.Error())
+	case errors.Is(err, errHeader):
+		return no("CANNOT", errHeader.Error())
+	}
+	if bad, ok := errors.AsType[badURL](err); ok {
+		return no(bad.code(), bad.why)
+	}
+	return a.s.failed(err)
+}
+
+// message = [SP flag-list] [SP date-time] SP append-data
+// append-data = literal / literal8 / "UTF8" SP "(" literal8 ")" / "CATENATE" …
+// (RFC 4466 §6, RFC 6855 §4, RFC 4469 §5, RFC 3516 §7)
+func (a *appending) message() error {
+	p := a.p
+	o := maildir.AppendOptions{Limit: a.s.MaxSize}
 	p.sp()
-	o := maildir.AppendOptions{Limit: s.MaxSize}
-	if len(p.rest) > 0 && p.rest[0] == '(' {
+	if strings.HasPrefix(p.rest, "(") {
 		o.Flags, o.Keywords = letters(p.flagList())
 		p.sp()
 	}
-	if len(p.rest) > 0 && p.rest[0] == '"' {
+	if strings.HasPrefix(p.rest, `"`) {
 		o.Date = p.dateTime()
 		p.sp()
-	}
-	l, announced := announcement(p.rest)
-	if p.err == nil && !announced {
-		p.want("literal")
-	}
-	if p.err != nil {
-		return bad(p.err)
-	}
-	// What is refused here is not asked for; what comes unasked is skipped.
-	if l.size > s.MaxSize {
-		return no("TOOBIG", "the message is too large") // RFC 7889 §4
-	}
-	if l.size == 0 {
-		return no("CANNOT", "a message has at least one octet")
-	}
-	folder, err := s.target(name)
-	if err != nil {
-		return s.failedTo(err)
-	}
-	defer s.release(folder)
-	// Half of it may be CRs, which are not stored.
-	if err := s.user.Store.Room(l.size / 2); err != nil {
-		return s.failed(err)
-	}
-	if _, err := folder.Sync(maildir.SyncOptions{}); err != nil {
-		return s.failedTo(err)
 	}
 	if o.Date.IsZero() {
 		o.Date = time.Now()
 	}
-	if l.sync {
-		s.Conn.WriteString("+ OK\r\n")
+	if a.count++; p.err != nil {
+		return p.err
 	}
-	body := &message{s: s, p: p, r: s.Conn.Literal(l.size), size: l.size}
-	p.rest = ""
-	uid, err := folder.Append(o, body)
-	if !body.done && p.fatal == nil && body.err == nil {
-		// The disk failed: read over the rest.
-		io.Copy(io.Discard, body)
+	var data writing
+	var err error
+	switch {
+	case p.word("CATENATE"):
+		data = a.catenation()
+	case p.word("UTF8"):
+		p.sp()
+		if !p.take("(") {
+			p.want("(")
+		}
+		data, err = a.literal(true, ")")
+	default:
+		data, err = a.literal(false, "")
 	}
 	switch {
-	case p.fatal != nil:
-		return bad(p.fatal)
-	case body.err != nil:
-		return bad(body.err)
+	case p.err != nil:
+		return p.err
 	case err != nil:
-		return s.failed(err)
+		return err
 	}
-	learn(folder, uid)
-	return reply{"OK", codef("APPENDUID %d %d", folder.UIDValidity(), uid), "appended"}
+	if err := a.open(); err != nil {
+		return err
+	}
+	in := &incoming{plain: !a.s.has(utf8Accept | rev2)}
+	err = a.arrival.Add(o, writing(func(w io.Writer) error {
+		in.w = w
+		return data(in)
+	}))
+	switch {
+	case p.fatal != nil:
+		return p.fatal
+	case p.err != nil:
+		return p.err
+	case err == nil && in.octets == 0:
+		return errEmpty // RFC 3502 §6.3.11
+	}
+	return err
 }
 
-// A message is the literal of an APPEND. Its end comes only when the command
-// has ended as it should: a command that turns out wrong leaves no message.
-type message struct {
-	s    *Session
-	p    *parser
-	r    io.Reader
-	size int64
-	done bool
-	err  error // the command is wrong
+// commit lets the messages be there, and gives the response code (RFC 4315 §3).
+func (a *appending) commit() (code string, err error) {
+	if a.uids, err = a.arrival.Commit(); err != nil {
+		return "", err
+	}
+	var set numSet
+	for _, uid := range a.uids {
+		set = set.add(uid)
+	}
+	learn(a.folder, a.uids)
+	return codef("APPENDUID %d %s", a.folder.UIDValidity(), set), nil
 }
 
-func (m *message) Read(b []byte) (int, error) {
-	if m.done {
-		if m.err != nil {
-			return 0, m.err
+// A writing is a message that writes itself.
+type writing func(w io.Writer) error
+
+// WriteTo is what io.Copy calls.
+func (f writing) WriteTo(w io.Writer) (int64, error) { return 0, f(w) }
+
+// Read is there for io.Copy to take it.
+func (writing) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// An incoming message counts its octets, and sees to it that there are none in
+// its header that the client may not send.
+type incoming struct {
+	w      io.Writer
+	octets int64
+	plain  bool // the header has to be ASCII, and this is still the header
+	line   int  // octets of the line at hand, without its end
+}
+
+func (m *incoming) Write(p []byte) (int, error) {
+	for i := 0; m.plain && i < len(p); i++ {
+		switch c := p[i]; {
+		case c == '\n' && m.line == 0:
+			m.plain = false
+		case c == '\n':
+			m.line = 0
+		case c >= 0x80:
+			return 0, errHeader // RFC 6855 §4
+		case c != '\r':
+			m.line++
 		}
-		return 0, io.EOF
 	}
-	n, err := m.r.Read(b)
-	if n > 0 {
-		return n, nil
+	n, err := m.w.Write(p)
+	m.octets += int64(n)
+	return n, err
+}
+
+// literal is the rule literal or literal8, or with eight the latter only, and
+// what has to follow it. What is refused here is not asked for; what comes
+// unasked is skipped.
+func (a *appending) literal(eight bool, behind string) (writing, error) {
+	text, is8 := strings.CutPrefix(a.p.rest, "~")
+	l, announced := announcement(text)
+	switch {
+	case !announced || eight && !is8:
+		a.p.want("literal")
+		return nil, nil
+	case l.size > a.s.MaxSize:
+		return nil, maildir.ErrTooBig // RFC 7889 §4
+	case l.size == 0:
+		return nil, errEmpty
 	}
-	if err == nil {
-		return 0, nil
+	return func(w io.Writer) error {
+		// Half of it may be CRs, which are not stored.
+		if !a.replaces {
+			if err := a.s.user.Store.Room(l.size / 2); err != nil {
+				return err
+			}
+		}
+		if is8 {
+			return a.takeBinary(w, l, behind)
+		}
+		return a.take(w, l, behind)
+	}, nil
+}
+
+// take lets a literal come, writes it to w, and reads the line behind it.
+func (a *appending) take(w io.Writer, l announced, behind string) error {
+	p := a.p
+	if l.sync {
+		a.s.Conn.WriteString("+ OK\r\n")
 	}
-	m.done = true
-	if err != io.EOF {
-		m.p.fatal = broken(err)
-		m.err = err
-		return 0, err
+	p.rest = ""
+	in := a.s.Conn.Literal(l.size)
+	buf := getBuffer()
+	defer putBuffer(buf)
+	_, err := io.CopyBuffer(w, in, buf)
+	if err != nil {
+		// If it is the disk that has failed, read over the rest.
+		if _, lost := io.Copy(io.Discard, in); lost != nil {
+			p.fatal = broken(lost)
+			return p.fatal
+		}
 	}
-	line, err := m.s.line(m.p, 0)
-	if err == nil && line != "" {
-		err = errors.New("one message at a time, and nothing behind it")
+	line, lost := a.s.line(p, 0)
+	if lost != nil {
+		return lost
 	}
-	if m.err = err; err != nil {
-		return 0, err
+	if p.rest = line; err == nil && behind != "" && !p.take(behind) {
+		p.want(behind)
 	}
-	return 0, io.EOF
+	return err
 }
 
 // isSelected tells whether name stands for the selected mailbox; another

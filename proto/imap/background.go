@@ -49,13 +49,17 @@ func (v *view) close() {
 	v.folder.Close()
 }
 
-// learn makes the entry of a message that was added to a folder.
-func learn(f *maildir.Folder, uid uint32) {
+// learn makes the entries of messages that were added to a folder.
+func learn(f *maildir.Folder, uids []uint32) {
 	st, err := f.Sync(maildir.SyncOptions{})
 	if err != nil {
-		return // it is there all the same
+		return // they are there all the same
 	}
-	if i, ok := st.Find(uid); ok {
-		f.Learn([]maildir.Message{st.At(i)}, entries)
+	var msgs []maildir.Message
+	for _, uid := range uids {
+		if i, ok := st.Find(uid); ok {
+			msgs = append(msgs, st.At(i))
+		}
 	}
+	f.Learn(msgs, entries)
 }

@@ -419,6 +419,15 @@ func (f *fetching) markSeen() error {
 	return err
 }
 
+// cut is the part of a text that an item wants.
+func (it fetchItem) cut(text []byte) []byte {
+	if !it.partial {
+		return text
+	}
+	text = text[min(it.offset, int64(len(text))):]
+	return text[:min(it.most, int64(len(text)))]
+}
+
 // section appends the answer to one BODY[…]; what is long is returned as a
 // stretch to be streamed behind it.
 func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, streamer, error) {
@@ -441,11 +450,7 @@ func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, streame
 		if !ok {
 			return append(b, "NIL"...), nil, nil
 		}
-		from := min(it.offset, int64(len(text)))
-		text = text[from:]
-		if it.partial {
-			text = text[:min(it.most, int64(len(text)))]
-		}
+		text = it.cut(text)
 		b = append(b, '{')
 		b = strconv.AppendInt(b, int64(len(text)), 10)
 		b = append(b, "}\r\n"...)

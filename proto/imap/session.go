@@ -116,6 +116,8 @@ var commands = map[string]command{
 	"STORE":        {in: selected, do: (*Session).storeFlag, holds: true, numbers: true}, // §6.4.6
 	"COPY":         {in: selected, do: (*Session).copy, numbers: true},                   // §6.4.7
 	"MOVE":         {in: selected, do: (*Session).move, numbers: true},                   // §6.4.8
+	"REPLACE":      {in: selected, do: (*Session).replace, numbers: true},                // RFC 8508 §3.2
+	"UID REPLACE":  {in: selected, do: (*Session).replace},                               // RFC 8508 §3.3
 	"UID EXPUNGE":  {in: selected, do: (*Session).expunge},                               // §6.4.9
 	"UID SEARCH":   {in: selected, do: (*Session).search},                                // §6.4.9
 	"CANCELUPDATE": {in: selected, do: (*Session).cancelUpdate},                          // RFC 5267 §4.3.5
@@ -559,7 +561,8 @@ func (s *Session) skip(p *parser) error {
 			return nil
 		}
 		most := s.budget
-		if p.name == "APPEND" {
+		switch p.name {
+		case "APPEND", "REPLACE", "UID REPLACE":
 			most = max(most, s.MaxSize)
 		}
 		if l.size > most {
