@@ -110,7 +110,7 @@ func (w *watch) wake(names bool) {
 // A glance is how the things looked that change: what messages there are, and what stands beside them.
 type glance struct {
 	messages [5]stamp
-	names    [2]stamp
+	names    [3]stamp
 }
 
 func glanceAt(p *place, path string) (g glance) {
@@ -118,7 +118,7 @@ func glanceAt(p *place, path string) (g glance) {
 		g.messages[i], _ = p.stamp(path + "/" + name)
 	}
 	if path == "." {
-		for i, name := range []string{".", subscriptionsName} {
+		for i, name := range []string{".", subscriptionsName, AccountName} {
 			g.names[i], _ = p.stamp(name)
 		}
 	}
@@ -365,7 +365,7 @@ func (n *notifier) events(file *os.File, buf []byte) {
 			n.tell(w, true, false)
 		case name == journalName || name == keywordsName:
 			w.wake(false)
-		case name == subscriptionsName, strings.HasPrefix(name, ".") && !strings.HasPrefix(name, ".."):
+		case name == subscriptionsName, name == AccountName, strings.HasPrefix(name, ".") && !strings.HasPrefix(name, ".."):
 			n.tell(w, false, true)
 		}
 	}

@@ -66,7 +66,8 @@ func (s *Session) capabilities() string {
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
 	if s.state != notAuthenticated {
-		caps = append(caps, "COMPRESS=DEFLATE") // RFC 4978
+		caps = append(caps, "COMPRESS=DEFLATE", // RFC 4978
+			"NOTIFY") // RFC 5465
 	}
 	if s.MessageLimit > 0 {
 		caps = append(caps, "MESSAGELIMIT="+strconv.Itoa(s.MessageLimit)) // RFC 9738

@@ -175,6 +175,7 @@ func (a *appending) commit() (code string, err error) {
 		set = set.add(uid)
 	}
 	learn(a.folder, a.uids)
+	a.s.caused(a.name, a.uids...)
 	return codef("APPENDUID %d %s", a.folder.UIDValidity(), set), nil
 }
 

@@ -16,8 +16,13 @@ func (s *Session) idle(p *parser) reply {
 		return bad(err)
 	}
 	s.Conn.WriteString("+ idling\r\n")
-	if s.view != nil {
+	switch {
+	case s.attention != nil:
+		s.watchSelected()
+	case s.view != nil:
 		defer s.view.folder.Watch(s.Conn.Wake)()
+	}
+	if s.view != nil {
 		s.news(true)
 	}
 	s.scratch, s.buf = nil, nil // silence costs little
@@ -48,6 +53,7 @@ func (s *Session) idle(p *parser) reply {
 		case s.view != nil:
 			s.news(true)
 		}
+		s.tellAround()
 		s.tellAnnotated()
 		if time.Since(told) >= stillHere {
 			told = time.Now()

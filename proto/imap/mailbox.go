@@ -99,6 +99,7 @@ func (s *Session) shut() {
 	if s.view == nil {
 		return
 	}
+	s.leaves(s.view)
 	s.view.close()
 	s.view, s.state = nil, authenticated
 	s.untagged("OK [CLOSED] previous mailbox closed")

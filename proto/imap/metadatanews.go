@@ -79,6 +79,9 @@ func (s *Session) tellAnnotated() {
 	changes, err := s.user.Store.MetadataChanges()
 	if err == nil && changes != s.notice.changes {
 		err = s.survey(func(mailbox string, entries []string) {
+			if !s.heedsMetadata(mailbox) {
+				return
+			}
 			for i, e := range entries {
 				entries[i] = astring(e)
 			}

@@ -104,7 +104,7 @@ func (s *Session) within(scopes []scope) ([]string, error) {
 	in := map[string]bool{}
 	for _, i := range infos {
 		if !i.NoSelect && slices.ContainsFunc(scopes, func(c scope) bool {
-			return c.kind == "selected" && s.isSelected(i.Name) || c.has(i.Name, subscribed)
+			return c.kind == "selected" && s.isSelected(i.Name) || c.has(i.Name, subscribed[i.Name])
 		}) {
 			in[i.Name] = true
 		}

@@ -31,6 +31,15 @@ func (p *parser) mention(given, meant string) string {
 	return meant
 }
 
+// affects are the mailboxes that a command gives other names, or subscriptions.
+func (p *parser) affects() []mentioned {
+	switch p.name {
+	case "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE":
+		return p.names
+	}
+	return nil
+}
+
 // exists tells whether there is a mailbox of just this name.
 func (s *Session) exists(name string) bool {
 	if s.user == nil {

@@ -48,6 +48,7 @@ func (s *Session) replace(p *parser) reply {
 		a.undo()
 		return s.failed(err)
 	}
+	v.removes(old)
 	s.untagged("OK [%s] replaced", code) // RFC 8508 §4.3: before the EXPUNGE, which the news will bring
 	return ok("done")
 }

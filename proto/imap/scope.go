@@ -12,8 +12,8 @@ type scope struct {
 	names []string
 }
 
-// maxScopes bounds the scopes of one command, and the names in one of them.
-const maxScopes = 100
+// Bounds of the scopes of one command, and of the names in one of them.
+const maxScopes, maxScopeNames = 100, 1000
 
 // scope = "selected" / "selected-delayed" / "inboxes" / "personal" / "subscribed" /
 // ("subtree" / "subtree-one" / "mailboxes") SP one-or-more-mailbox
@@ -37,7 +37,7 @@ func (p *parser) someMailboxes() (names []string) {
 		return []string{p.mailbox()}
 	}
 	p.list(func() {
-		if len(names) == maxScopes {
+		if len(names) == maxScopeNames {
 			p.fail("too many mailboxes")
 			return
 		}
@@ -52,12 +52,12 @@ func (p *parser) someMailboxes() (names []string) {
 // has says whether a mailbox that exists is in the scope. Which ones mail comes
 // into only those know who deliver it, so that "inboxes" are all of them
 // (RFC 5465 §6.3).
-func (c scope) has(mailbox string, subscribed map[string]bool) bool {
+func (c scope) has(mailbox string, subscribed bool) bool {
 	switch c.kind {
 	case "personal", "inboxes":
 		return true
 	case "subscribed":
-		return subscribed[mailbox]
+		return subscribed
 	case "mailboxes":
 		return slices.Contains(c.names, mailbox)
 	case "subtree":

@@ -18,6 +18,7 @@ func (s *Session) closeBox(p *parser) reply {
 	if !v.readOnly && v.rights&maildir.RightExpunge != 0 { // RFC 4314 §4
 		err = v.folder.Expunge(v.deleted(v.every()))
 	}
+	s.leaves(v)
 	v.close()
 	s.view, s.state = nil, authenticated
 	if err != nil {
@@ -31,6 +32,7 @@ func (s *Session) unselect(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
+	s.leaves(s.view)
 	s.view.close()
 	s.view, s.state = nil, authenticated
 	return ok("closed")
@@ -84,6 +86,7 @@ func (s *Session) expunge(p *parser) reply {
 	if err := s.view.folder.Expunge(msgs); err != nil {
 		return s.failed(err)
 	}
+	s.view.removes(msgs)
 	return ok("done")
 }
 
@@ -136,6 +139,12 @@ func (s *Session) transfer(p *parser, away bool) reply {
 	}
 	pairs, err := do(msgs, to)
 	v.folder.CopyEntries(msgs, pairs, to, entries)
+	for _, p := range pairs {
+		s.caused(name, p.To)
+	}
+	if away {
+		v.removes(msgs)
+	}
 	code := copyUID(to.UIDValidity(), pairs)
 	switch {
 	case err != nil && !(away && len(pairs) > 0):

@@ -95,6 +95,7 @@ var commands = map[string]command{
 	"STATUS":      {in: mailboxes, do: (*Session).status},      // §6.3.11
 	"APPEND":      {in: mailboxes, do: (*Session).append},      // §6.3.12
 	"IDLE":        {in: mailboxes, do: (*Session).idle},        // §6.3.13
+	"NOTIFY":      {in: mailboxes, do: (*Session).notify},      // RFC 5465 §3.1
 	"COMPRESS":    {in: mailboxes, do: (*Session).compress},    // RFC 4978 §3
 
 	"ESEARCH":     {in: mailboxes, do: (*Session).esearch}, // RFC 7377 §2
@@ -190,6 +191,7 @@ type Session struct {
 
 	overQuota bool // and the client has heard it
 	notice    *notice
+	attention *attention // nil: NOTIFY was not used
 }
 
 // DefaultMaxSize is how many octets a message may have.
@@ -308,6 +310,7 @@ func (s *Session) Serve(ctx context.Context) error {
 }
 
 func (s *Session) leave() {
+	s.attention.end()
 	if s.view != nil {
 		s.view.close()
 		s.view = nil
@@ -354,6 +357,9 @@ func (s *Session) turn() error {
 		}
 		s.Conn.SetIdle(min(idleBefore, s.Idle, left))
 	}
+	if err := s.await(); err != nil || s.state == logout {
+		return s.lost(err)
+	}
 	line, err := s.Conn.ReadLine()
 	if err != nil {
 		return s.lost(err)
@@ -390,6 +396,7 @@ func (s *Session) turn() error {
 		s.tellLimit(p, &r)
 	}
 	s.tellNormal(p, r)
+	s.tellAround(p.affects()...)
 	s.tellAnnotated()
 	code := r.code
 	if code == starttlsNow || code == compressNow {

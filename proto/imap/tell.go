@@ -30,16 +30,34 @@ func (s *Session) tell(expunge bool, quiet *own) {
 		s.bye("", "the mailbox has become another one")
 		return
 	}
-	if now == v.state && (len(v.gone) == 0 || !expunge) && !v.due() {
+	if now == v.state && (len(v.gone) == 0 || !expunge) && !v.due() && v.known == now.Len() && len(v.unheard) == 0 {
 		return
 	}
+	want := s.ofSelected()
 	changed := v.merge(now)
+	if want.events&flagChange == 0 {
+		changed, v.unheard = nil, union(v.unheard, changed)
+	}
+	if want.events == 0 { // but of what the client has done itself it has to hear
+		if expunge {
+			slices.Sort(v.removed)
+			s.tellGone(func(uid uint32) bool {
+				_, own := slices.BinarySearch(v.removed, uid)
+				return own
+			})
+		}
+		return
+	}
+	if want.events&flagChange != 0 {
+		changed, v.unheard = union(v.unheard, changed), nil
+	}
 	s.tellKeywords()
 	s.tellLeft()
 	if expunge {
 		s.tellExpunged()
 	}
-	if n := v.arrived(); n > 0 {
+	n := v.arrived()
+	if n > 0 {
 		s.tellCount()
 		v.fill(s.ctx)
 		s.tellOverQuota()
@@ -54,6 +72,39 @@ func (s *Session) tell(expunge bool, quiet *own) {
 		}
 	}
 	s.tellUpdates()
+	s.tellNew(n, want.items)
+}
+
+// union are the UIDs in a and b, rising.
+func union(a, b []uint32) []uint32 {
+	if len(a) == 0 {
+		return b
+	}
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// tellNew is what NOTIFY wants to be told of new messages, the last n: not of
+// those that the client has put there itself (RFC 5465 §5.2).
+func (s *Session) tellNew(n int, items []fetchItem) {
+	v := s.view
+	var set numSet
+	for k := v.len() - n + 1; k <= v.len() && len(items) > 0; k++ {
+		if m, gone := v.at(k); !gone && len(v.mine.and(numSet{{m.UID, m.UID}})) == 0 {
+			set = set.add(uint32(k))
+		}
+	}
+	if n > 0 {
+		v.mine = nil
+	}
+	if len(set) == 0 {
+		return
+	}
+	p := &parser{}
+	if s.plan(items, false).run(p, set); p.fatal != nil {
+		s.state = logout // nobody can tell any more where anything ends
+	}
 }
 
 // tellCount says how many messages there are (RFC 9051 §7.4.1), and to those
@@ -70,23 +121,33 @@ func (s *Session) tellCount() {
 // number as it is after those before it (RFC 9051 §7.5.1), or by their UIDs
 // (RFC 7162 §3.2.10, RFC 9586 §3.4).
 func (s *Session) tellExpunged() {
-	gone := s.view.gone
-	s.view.gone = nil
-	if len(gone) == 0 {
+	s.tellGone(func(uint32) bool { return true })
+}
+
+// tellGone is tellExpunged for some messages.
+func (s *Session) tellGone(which func(uid uint32) bool) {
+	v := s.view
+	var set numSet
+	var left []missing
+	for k, m := range v.gone {
+		m.number -= k - len(left)
+		if !which(m.UID) {
+			left = append(left, m)
+			continue
+		}
+		set = set.add(m.UID)
+		if !s.has(qresync | uidOnly) {
+			s.untagged("%d EXPUNGE", m.number)
+		}
+	}
+	v.gone, v.removed = left, nil
+	if len(set) == 0 {
 		return
 	}
 	s.modSeqDue = s.has(condstore)
-	if !s.has(qresync | uidOnly) {
-		for k, m := range gone {
-			s.untagged("%d EXPUNGE", m.number-k)
-		}
-		return
+	if s.has(qresync | uidOnly) {
+		s.tellSet("VANISHED", set)
 	}
-	var set numSet
-	for _, m := range gone {
-		set = set.add(m.UID)
-	}
-	s.tellSet("VANISHED", set)
 }
 
 // tellMessage is the untagged FETCH of a message's flags (RFC 9051 §7.5.2), with

@@ -27,6 +27,10 @@ type view struct {
 	keywords int            // of state.Keywords, told in FLAGS
 	saved    numSet         // UIDs that "$" stands for (RFC 5182 §2.1)
 
+	unheard []uint32 // UIDs of messages with other flags, of which the client did not want to hear
+	removed []uint32 // UIDs that the client itself has removed
+	mine    numSet   // UIDs of messages that the client itself has put here
+
 	remembers *memory // nil: nothing was asked for yet
 
 	following following // searches whose results are updated
@@ -227,4 +231,11 @@ func (v *view) arrived() int {
 		v.top = v.state.At(v.known - 1).UID
 	}
 	return n
+}
+
+// removes notes messages that the client itself has removed.
+func (v *view) removes(msgs []maildir.Message) {
+	for _, m := range msgs {
+		v.removed = append(v.removed, m.UID)
+	}
 }
