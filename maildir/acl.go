@@ -225,17 +225,35 @@ func (s *Store) ACL(folder string) ([]Grant, error) {
 		return nil, fmt.Errorf("rights on %q: %w", folder, err)
 	}
 	defer p.close()
-	lines, err := p.readACL()
+	list, err := p.grants()
 	if err != nil {
 		return nil, fmt.Errorf("rights on %q: %w", folder, err)
 	}
-	var list []Grant
+	return list, nil
+}
+
+// ACL is Store.ACL of a folder that is open.
+func (f *Folder) ACL() ([]Grant, error) {
+	b, err := f.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer b.leave()
+	list, err := b.dir.grants()
+	if err != nil {
+		return nil, fmt.Errorf("rights on %q: %w", f.name, err)
+	}
+	return list, nil
+}
+
+func (p *place) grants() (list []Grant, err error) {
+	lines, err := p.readACL()
 	for _, l := range lines {
 		if l.Who != "" {
 			list = append(list, l.Grant)
 		}
 	}
-	return list, nil
+	return list, err
 }
 
 func (p *place) readACL() ([]aclLine, error) {

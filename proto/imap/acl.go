@@ -100,15 +100,18 @@ func (s *Session) mayAnnotate(mailbox string) error {
 
 // openFolder opens a mailbox for what the user may do with it.
 func (s *Session) openFolder(mailbox string) (*maildir.Folder, maildir.Rights, error) {
-	r, err := s.rights(mailbox)
+	folder, err := s.user.Store.OpenFolder(mailbox)
 	if err != nil {
 		return nil, 0, err
 	}
-	folder, err := s.user.Store.OpenFolder(mailbox)
-	if err == nil {
-		folder.Restrict(r)
+	list, err := folder.ACL()
+	if err != nil {
+		folder.Close()
+		return nil, 0, err
 	}
-	return folder, r, err
+	r := s.rightsIn(list)
+	folder.Restrict(r)
+	return folder, r, nil
 }
 
 // openToRead opens a mailbox for somebody who may read it.

@@ -14,6 +14,8 @@ import (
 // BenchmarkList asks about 100 folders of 10 messages, as clients do that have
 // just come.
 func BenchmarkList(b *testing.B) {
+	maildir.Keep(time.Minute)
+	defer maildir.Keep(0)
 	dir := b.TempDir()
 	store, err := maildir.Create(dir, maildir.Options{})
 	if err != nil {
