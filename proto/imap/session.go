@@ -1,11 +1,12 @@
 // Package imap serves a user's Maildirs to one client over the Internet
-// Message Access Protocol: IMAP4rev1 (RFC 3501) and the extensions that
-// capabilities lists.
+// Message Access Protocol: IMAP4rev2 (RFC 9051), IMAP4rev1 (RFC 3501) and the
+// extensions that capabilities lists.
 //
-// The files follow RFC 9051: parse.go, numset.go and write.go are
-// its grammar (§4, §9), session.go its states (§3), anystate.go, login.go,
+// The files follow RFC 9051: parse.go, numset.go and write.go are its grammar
+// (§4, §9), session.go its states (§3), anystate.go, login.go, enable.go,
 // mailbox.go, list.go, append.go and idle.go the commands of §6.1 to §6.3,
-// selected.go, fetch.go, store.go and search.go those of §6.4.
+// selected.go, fetch.go, store.go and search.go those of §6.4; view.go is the
+// mailbox as the client knows it, and tell.go what it hears of that (§7).
 package imap
 
 import (

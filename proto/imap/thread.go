@@ -25,6 +25,9 @@ func (s *Session) thread(p *parser) reply {
 	if s.MessageLimit > 0 && v.len() > s.MessageLimit {
 		return s.refusedLimit(0) // RFC 9738 §3.3
 	}
+	if g.modSeq {
+		s.wantModSeq()
+	}
 	found, err := g.find(s.ctx, v)
 	if err != nil {
 		return s.failed(err)
