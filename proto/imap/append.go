@@ -48,6 +48,7 @@ type appending struct {
 
 var (
 	errEmpty  = errors.New("a message has at least one octet")
+	errMany   = errors.New("too many messages at once")
 	errHeader = errors.New("octets beyond ASCII in a header, which you have not enabled")
 )
 
@@ -96,6 +97,8 @@ func (a *appending) failed(err error) reply {
 		return a.s.failedTo(err)
 	case errors.Is(err, errEmpty):
 		return no("CANNOT", errEmpty.Error())
+	case errors.Is(err, errMany):
+		return a.s.refusedLimit(0) // RFC 9738 §3.1
 	case errors.Is(err, errHeader):
 		return no("CANNOT", errHeader.Error())
 	}
@@ -125,6 +128,9 @@ func (a *appending) message() error {
 	}
 	if a.count++; p.err != nil {
 		return p.err
+	}
+	if most := a.s.MessageLimit; most > 0 && a.count > most {
+		return errMany
 	}
 	var data writing
 	var err error

@@ -37,8 +37,8 @@ func TestUnauthenticate(t *testing.T) {
 		case reflect.Int, reflect.Int64:
 			field.SetInt(7)
 		case reflect.Struct:
-			for i := range field.NumField() {
-				if sub := field.Field(i); sub.Kind() == reflect.Func {
+			for _, sub := range field.Fields() {
+				if sub.Kind() == reflect.Func {
 					sub.Set(reflect.MakeFunc(sub.Type(), nil))
 				}
 			}
