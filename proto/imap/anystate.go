@@ -63,7 +63,12 @@ func (s *Session) capabilities() string {
 		"CONTEXT=SEARCH", "CONTEXT=SORT", // RFC 5267 §4
 		"I18NLEVEL=1", // RFC 5255 §4.3
 		"SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
-		"PARTIAL", // RFC 9394
+		"PARTIAL",     // RFC 9394
+		"UTF8=ACCEPT", // RFC 6855
+		"BINARY",      // RFC 3516
+		"MULTIAPPEND", // RFC 3502
+		"CATENATE",    // RFC 4469
+		"REPLACE",     // RFC 8508
 		"APPENDLIMIT="+strconv.FormatInt(s.MaxSize, 10), // RFC 7889
 	)
 	if s.state != notAuthenticated {

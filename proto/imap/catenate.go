@@ -104,7 +104,7 @@ func (a *appending) copyURL(w io.Writer, text string) error {
 	case u.mailbox == "":
 		folder = s.view.folder
 	default:
-		if folder, err = s.target(u.mailbox); err != nil {
+		if folder, err = s.readable(u.mailbox); err != nil {
 			return badURL{text, "no such mailbox"}
 		}
 		defer s.release(folder)
@@ -128,6 +128,19 @@ func (a *appending) copyURL(w io.Writer, text string) error {
 		return errors.Unwrap(err)
 	}
 	return err
+}
+
+// readable opens a mailbox that the user may read. The selected one is open.
+func (s *Session) readable(name string) (*maildir.Folder, error) {
+	if s.isSelected(name) {
+		return s.view.folder, nil
+	}
+	folder, r, err := s.openFolder(name)
+	if err == nil && r&maildir.RightRead == 0 {
+		folder.Close()
+		err = errRights
+	}
+	return folder, err
 }
 
 // copySection writes a section of a message to w; false if there is none.

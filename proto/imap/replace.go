@@ -23,6 +23,8 @@ func (s *Session) replace(p *parser) reply {
 		return bad(err)
 	case v.readOnly:
 		return readOnly()
+	case v.rights&maildir.RightTrash == 0 || v.rights&maildir.RightExpunge == 0: // RFC 8508 §4.1
+		return s.failed(errRights)
 	case len(chosen) == 0:
 		return no("NONEXISTENT", "no such message")
 	}
