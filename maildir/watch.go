@@ -21,6 +21,9 @@ var (
 	aftermath    = 1100 * time.Millisecond
 )
 
+// pollShare is the part of the time that looking may take.
+const pollShare = 10
+
 // PollOnly makes every later watch of this process look by itself instead of asking inotify: for hundreds of processes
 // of one user, who has 128 inotify instances, and for tests with a clock of their own.
 func PollOnly(on bool) { pollOnly.Store(on) }
@@ -251,8 +254,8 @@ func (n *notifier) look(w *watch) {
 }
 
 func (n *notifier) poll(end chan struct{}) {
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
+	next := time.NewTimer(pollInterval)
+	defer next.Stop()
 	type view struct {
 		w    *watch
 		at   *place
@@ -263,8 +266,9 @@ func (n *notifier) poll(end chan struct{}) {
 		select {
 		case <-end:
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
+		began := time.Now()
 		list = list[:0]
 		n.mu.Lock()
 		for w := range n.looked {
@@ -277,6 +281,7 @@ func (n *notifier) poll(end chan struct{}) {
 			n.compare(v.w, now)
 		}
 		clear(list)
+		next.Reset(max(pollInterval, pollShare*time.Since(began))) // thousands of folders are no reason to do nothing else
 	}
 }
 

@@ -108,7 +108,7 @@ func (s *Session) heedsMetadata(mailbox string) bool {
 		return a.all()&serverMetadata != 0
 	}
 	k := a.names[mailbox]
-	return a.wants(mailbox, k != nil && k.subscribed)&mailboxMetadata != 0
+	return a.wants(mailbox, k != nil && k.subscribed)&mailboxMetadata != 0 && s.may(mailbox, maildir.RightRead) == nil
 }
 
 // attend does what NOTIFY asks for. It is also a NOOP (RFC 5465 §3.1).
@@ -139,12 +139,38 @@ func (s *Session) attend(groups []*eventGroup, tellStatus bool) reply {
 	if a.all()&(mailboxMetadata|serverMetadata) != 0 {
 		s.heed()
 	}
+	barred := s.tellBarred(a)
 	for _, name := range sortedNames(a.folders) {
-		if f := a.folders[name]; tellStatus && !s.isSelected(name) {
+		if f := a.folders[name]; tellStatus && !barred[name] && !s.isSelected(name) {
 			s.tellStatus(name, f.told, f.events.first())
 		}
 	}
 	return ok("done")
+}
+
+// tellBarred says of which mailboxes nothing can be heard, since the client may not
+// read them (RFC 5465 §3.1).
+func (s *Session) tellBarred(a *attention) map[string]bool {
+	barred := map[string]bool{}
+	for _, name := range sortedNames(a.names) {
+		k := a.names[name]
+		if k.exists && a.wants(name, k.subscribed) != 0 && errors.Is(s.may(name, maildir.RightRead), errRights) {
+			barred[name] = true
+		}
+	}
+	if len(barred) == 0 {
+		return nil
+	}
+	list, err := s.names(true)
+	if err != nil {
+		s.Log.Error("look at names", "user", s.name(), "err", err)
+	}
+	for _, n := range list {
+		if n.barred = barred[n.text]; n.barred {
+			s.tellName(n, true, true, "")
+		}
+	}
+	return barred
 }
 
 // end ends every watch.
@@ -268,7 +294,7 @@ func (f *attended) stir(a *attention) {
 
 // countsOf counts a mailbox.
 func (s *Session) countsOf(name string) (c counts, err error) {
-	f, err := s.user.Store.OpenFolder(name)
+	f, err := s.openToRead(name)
 	if err != nil {
 		return c, err
 	}
@@ -358,10 +384,10 @@ func (s *Session) tellStatus(name string, c counts, items statusItem) {
 func (s *Session) tellFolder(f *attended) {
 	now, err := s.countsOf(f.name)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, maildir.ErrGone) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, maildir.ErrGone) && !errors.Is(err, errRights) {
 			s.Log.Error("look into mailbox", "user", s.name(), "folder", f.name, "err", err)
 		}
-		return // that it has gone is told with the names
+		return // that it has gone is told with the names; what may not be read now may be later (RFC 5465 §5.9)
 	}
 	old := f.told
 	if s.isSelected(f.name) { // there the client hears of each message, or wants to hear of none
@@ -444,6 +470,9 @@ func (s *Session) tellNames(given []mentioned) error {
 	affect := func(name, oldName string, e event) {
 		k := now[name]
 		if a.wants(name, k != nil && k.subscribed || old[name] != nil && old[name].subscribed)&e == 0 {
+			return
+		}
+		if k != nil && k.exists && errors.Is(s.may(name, maildir.RightRead), errRights) { // §5
 			return
 		}
 		if oldName != "" {

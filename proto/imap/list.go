@@ -217,6 +217,9 @@ func (s *Session) tellName(n *name, extended, subs bool, info string) {
 	if n.exists && n.noSelect {
 		attrs = append(attrs, `\Noselect`)
 	}
+	if n.barred {
+		attrs = append(attrs, `\NoAccess`)
+	}
 	if subs && n.subscribed {
 		attrs = append(attrs, `\Subscribed`)
 	}

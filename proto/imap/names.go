@@ -15,6 +15,7 @@ type name struct {
 	noSelect   bool   // there is no right to read it
 	level      bool   // something that exists lies below
 	subscribed bool
+	barred     bool   // it may not be read, as NOTIFY tells (RFC 5465 §3.1)
 	use        string // special uses with a space between, or ""
 	told       bool   // use was told, be it that there is none
 }
