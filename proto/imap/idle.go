@@ -10,6 +10,9 @@ import (
 // between us remember the connection.
 const stillHere = 4 * time.Minute
 
+// lookAround is how often one looks whether annotations have changed.
+const lookAround = 2 * time.Second
+
 // idle = "IDLE" CRLF "DONE"   (RFC 9051 §6.3.13)
 func (s *Session) idle(p *parser) reply {
 	if err := p.end(); err != nil {
@@ -29,7 +32,11 @@ func (s *Session) idle(p *parser) reply {
 	began := time.Now()
 	told := began
 	for s.state != logout {
-		spoke, err := s.Conn.Await(min(stillHere-time.Since(told), s.Idle-time.Since(began)))
+		wait := min(stillHere-time.Since(told), s.Idle-time.Since(began))
+		if s.notice != nil {
+			wait = min(wait, lookAround)
+		}
+		spoke, err := s.Conn.Await(wait)
 		if err != nil {
 			p.fatal = broken(err)
 			return bad(err)
