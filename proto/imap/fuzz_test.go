@@ -9,11 +9,14 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"pennypost/maildir"
 	"pennypost/proto/imap"
+	"pennypost/proto/prototest"
+	"pennypost/proto/sasl"
 	"pennypost/proto/wire"
 )
 
@@ -116,5 +119,53 @@ func FuzzSession(f *testing.F) {
 		}
 		fetch := []byte("f0 SELECT INBOX\r\nf1 FETCH 1 (FLAGS RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE BODY.PEEK[] BODY.PEEK[1] BODY.PEEK[2.HEADER.FIELDS (Subject)])\r\nf2 SEARCH TEXT x\r\n")
 		check(t, play(t, dir, append(fetch, script...)))
+	})
+}
+
+// Nobody gets in who has not said what the transcripts of logins say.
+func FuzzLogin(f *testing.F) {
+	files, err := filepath.Glob("testdata/auth-*.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	client := regexp.MustCompile(`(?m)^C: ?(.*)$`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		var script []byte
+		for _, m := range client.FindAllSubmatch(text, -1) {
+			script = append(append(script, m[1]...), "\r\n"...)
+		}
+		f.Add(script)
+	}
+	f.Fuzz(func(t *testing.T, says []byte) {
+		if len(says) > 10000 {
+			return
+		}
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) { // wrong passwords wait
+			c := &script{Reader: bytes.NewReader(says)}
+			let := false
+			s := &imap.Session{
+				Conn:      wire.New(c, 8192, time.Minute),
+				Cleartext: true,
+				SASL:      prototest.SASL(),
+				Login: func(claim sasl.Claim) (*imap.User, error) {
+					if err := prototest.Login(claim); err != nil {
+						return nil, err
+					}
+					let = true
+					store, err := maildir.Create(dir, maildir.Options{})
+					return &imap.User{Name: "user", Store: store}, err
+				},
+			}
+			s.Serve(t.Context())
+			if !let && bytes.Contains(c.Bytes(), []byte("] logged in\r\n")) {
+				t.Errorf("let in: %q", c.Bytes())
+			}
+			check(t, c.Bytes())
+		})
 	})
 }

@@ -21,6 +21,7 @@ func FuzzUsers(f *testing.F) {
 	for _, m := range made {
 		f.Add([]byte("bob:" + m.stored + ":1:2:Bob:/home/bob:/bin/sh:userdb_mail=maildir:~/Maildir userdb_quota_rule=*:storage=1G:messages=10 nologin\n"))
 	}
+	f.Add([]byte("bob:" + dovecots + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table, err := parseUsers("users", "hamburger.edu", data)
 		if err != nil {
@@ -99,6 +100,23 @@ func FuzzMail(f *testing.F) {
 		a, b := expand(m.mailbox, "bob", "hamburger.edu"), expand(m.mailbox, "carol", "hamburger.edu")
 		if !filepath.IsAbs(a) || a == b {
 			t.Errorf("%q: %q and %q", m.mailbox, a, b)
+		}
+	})
+}
+
+func FuzzLoginFile(f *testing.F) {
+	f.Add([]byte("tokens ./judge --strict\ncertificates ca.pem name # ours\nscram always\n"))
+	f.Add([]byte("certificates /etc/ssl/ca.pem address\nscram never\ntokens judge\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := parseLogin("login", "/post", data)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "login:") {
+				t.Error(err)
+			}
+			return
+		}
+		if l.roots != "" && !filepath.IsAbs(l.roots) || l.tokens != nil && (l.tokens[0] == "" || strings.Contains(l.tokens[0], "/") && !filepath.IsAbs(l.tokens[0])) {
+			t.Errorf("%q: %+v", data, l)
 		}
 	})
 }

@@ -51,7 +51,7 @@ func TestScram(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := office(t, "-- post/domains/hamburger.edu/users --\nours:"+ours+"\ndovecots:"+dovecots+
-		"\nplain:{PLAIN}hungry\nspace:{PLAIN}\u00a0\nshut:{PLAIN}hungry::::::nologin\ncarol:\nargon:"+argon+"\n")
+		"\nplain:{PLAIN}hungry\nm\u00fcller:{PLAIN}hungry\nspace:{PLAIN}\u00a0\nshut:{PLAIN}hungry::::::nologin\ncarol:\nargon:"+argon+"\n")
 	for _, c := range []struct {
 		name, password string
 		want           error
@@ -62,6 +62,9 @@ func TestScram(t *testing.T) {
 		{"DOVECOTS", "hungry", nil},
 		{"plain", "hungry", nil},
 		{"plain", "hun\u00adgry", nil},
+		{"ｐｌａｉｎ", "hungry", nil},
+		{"pla\u00adin", "hungry", nil},
+		{"mu\u0308ller", "hungry", nil},
 		{"plain", "wrong", ErrRefused},
 		{"ours", "wrong", ErrRefused},
 		{"shut", "hungry", sasl.ErrBlocked},
