@@ -63,18 +63,21 @@ func (k text) inPart(b *batch, message []byte, p *mimetree.Part) bool {
 	return p.Message != nil && k.inPart(b, message, p.Message)
 }
 
-// isText says whether the body of a part is text.
+// isText says whether the body of a part is text. A message that is not looked
+// into, since it is encoded, is taken for one.
 func isText(p *mimetree.Part) bool {
-	return p.Type == "text" || p.Type == "message" && !p.IsMessage()
+	return p.Type == "text" || p.Type == "message" && p.Message == nil
 }
 
 func isHTML(p *mimetree.Content) bool { return p.Type == "text" && p.Subtype == "html" }
 
-// inHeader looks for the needle in each field of a header, as a reader sees it.
+// inHeader looks for the needle in each field of a header as a reader sees it,
+// and in each line that has no encoded word: not every line belongs to a field.
 func (n *needle) inHeader(h mimetree.Header, room *[]byte) bool {
 	ascii := isASCII(h)
-	if ascii && !bytes.Contains(h, []byte("=?")) && !n.in(h, room) {
-		return false // what is in no field is in none of them
+	here := n.in(h, room)
+	if ascii && !here && !bytes.Contains(h, []byte("=?")) {
+		return false // nor is it in one of the fields
 	}
 	for f := range h.All() {
 		text := bytes.TrimRight(f.Raw, " \t\r\n")
@@ -83,6 +86,13 @@ func (n *needle) inHeader(h mimetree.Header, room *[]byte) bool {
 		}
 		if n.in(text, room) {
 			return true
+		}
+	}
+	if here {
+		for line := range bytes.Lines(h) {
+			if !bytes.Contains(line, []byte("=?")) && n.in(line, room) {
+				return true
+			}
 		}
 	}
 	return false
