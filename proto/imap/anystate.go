@@ -31,7 +31,6 @@ func (s *Session) capabilities() string {
 		"ENABLE",    // RFC 5161
 		"CONDSTORE", // RFC 7162
 		"QRESYNC",
-		"UTF8=ACCEPT",   // RFC 6855
 		"UIDONLY",       // RFC 9586
 		"IDLE",          // RFC 2177
 		"NAMESPACE",     // RFC 2342

@@ -1,12 +1,14 @@
 package imap_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,5 +111,30 @@ func TestKeywordLimit(t *testing.T) {
 	}
 	if !strings.Contains(told, `key255)] flags stay`) {
 		t.Error("no word that there can be no more")
+	}
+}
+
+// Each capability is announced once.
+func TestCapabilitiesOnce(t *testing.T) {
+	store, err := maildir.Create(t.TempDir(), maildir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*imap.Session{
+		"before login": {},
+		"after it":     {Preauth: &imap.User{Name: "bob", Store: store}, MessageLimit: 10},
+	} {
+		client, server := net.Pipe()
+		s.Conn = wire.New(server, 4096, time.Minute)
+		go func() { s.Serve(t.Context()); server.Close() }()
+		line, err := bufio.NewReader(client).ReadString('\n')
+		client.Close()
+		_, list, _ := strings.Cut(line, "[CAPABILITY ")
+		list, _, _ = strings.Cut(list, "]")
+		words := strings.Fields(list)
+		slices.Sort(words)
+		if once := slices.Compact(slices.Clone(words)); err != nil || len(once) != len(words) || len(words) < 20 {
+			t.Errorf("%s: %q, %v", name, line, err)
+		}
 	}
 }
