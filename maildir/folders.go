@@ -150,7 +150,7 @@ func (s *Store) List() ([]Info, error) {
 	}
 	list := make([]Info, 0, len(found)+1)
 	for name, dir := range found {
-		uses, told := readUses(root, dir)
+		uses, told, _ := readUses(root, dir)
 		list = append(list, Info{Name: name, Use: strings.Join(uses, " "), Told: told})
 		for i, c := range name {
 			if c == '.' && name[:i] != inbox {

@@ -6,19 +6,25 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // useName is a file in a folder that says what the folder is for: words like \Sent, on one line. It goes where the folder
 // goes.
 const useName = "pennypost-use"
 
-// readUses reads what the folder in dir is for; told is false when nobody said so, nor that it is for nothing.
-func readUses(root *place, dir string) (uses []string, told bool) {
+// readUses reads what the folder in dir is for; told is false when nobody said so, nor that it is for nothing. What
+// is no file of ours says nothing.
+func readUses(root *place, dir string) (uses []string, told bool, err error) {
 	data, _, err := root.readFile(dir+"/"+useName, 0, 1024)
-	if err != nil {
-		return nil, false
+	switch {
+	case err == nil:
+		return parseUses(string(data)), true, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EFBIG), errors.Is(err, unix.ENXIO):
+		return nil, false, nil
 	}
-	return parseUses(string(data)), true
+	return nil, false, err
 }
 
 // writeUses is its counterpart, within the folder.
@@ -63,7 +69,10 @@ func (s *Store) setUses(folder string, uses []string) (others []string, err erro
 		return nil, err
 	}
 	for name, dir := range dirs {
-		had, _ := readUses(root, dir)
+		had, _, err := readUses(root, dir)
+		if err != nil {
+			return nil, err
+		}
 		left := slices.DeleteFunc(slices.Clone(had), func(use string) bool { return slices.Contains(uses, use) })
 		if name == folder || len(left) == len(had) {
 			continue
