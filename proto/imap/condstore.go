@@ -99,9 +99,10 @@ func (v *view) storeUnless(msgs []maildir.Message, c maildir.Change, since uint6
 		return refused, err
 	}
 	var again []maildir.Message
-	failed := refused[:0]
+	var failed []uint32
+	slices.Sort(refused)
 	for _, m := range msgs {
-		if since > 0 && !slices.Contains(refused, m.UID) {
+		if _, is := slices.BinarySearch(refused, m.UID); since > 0 && !is {
 			continue
 		}
 		i, there := now.Find(m.UID)
