@@ -118,6 +118,7 @@ type Entries struct {
 	file  *cacheFile // nil: there is no cache, everything is learned anew
 	level Level
 	maker *Maker
+	brief *Maker // unless nil, makes what is not known, and it is not noted
 
 	known [entryBatch]Known
 	room  [entryBatch]Entry // for those that were read
@@ -169,7 +170,7 @@ func (e *Entries) Close() {
 	if e.p != nil {
 		e.p.close()
 	}
-	e.f, e.p, e.slot, e.file, e.maker = nil, nil, nil, nil, nil
+	e.f, e.p, e.slot, e.file, e.maker, e.brief = nil, nil, nil, nil, nil, nil
 	clear(e.known[:])
 	clear(e.room[:])
 	if cap(e.arena) > 1<<20 || cap(e.out) > 1<<20 {
@@ -209,6 +210,13 @@ func (e *Entries) Wish(l Level) {
 		e.file.want(l)
 	}
 }
+
+// Wished tells whether this level was asked for in this folder before, so that there should be entries by now.
+func (e *Entries) Wished() bool { return e.file != nil && e.file.wished() >= e.level }
+
+// Glance lets another maker read the messages that are not known. It may leave out what its caller does not need, so its
+// entries are not kept; those that are missing are made by the way (FillCache).
+func (e *Entries) Glance(brief *Maker) { e.brief = brief }
 
 // One gives what is known of one message.
 func (e *Entries) One(m Message) (k Known) {
@@ -265,6 +273,10 @@ func (e *Entries) learn(msgs []Message) {
 	if len(unknown) == 0 {
 		return
 	}
+	maker := e.maker
+	if e.brief != nil {
+		maker = e.brief
+	}
 	var next atomic.Int32
 	work := func() {
 		for {
@@ -273,7 +285,7 @@ func (e *Entries) learn(msgs []Message) {
 				return
 			}
 			i := unknown[n]
-			k := e.f.study(msgs[i], e.level, e.maker)
+			k := e.f.study(msgs[i], e.level, maker)
 			if k.large = len(msgs) > 1 && k.Entry != nil && k.size() > maxEntry; k.large {
 				clear(k.Texts[:])
 			}
@@ -295,7 +307,9 @@ more:
 	}
 	work()
 	wg.Wait()
-	e.note(msgs, unknown)
+	if e.brief == nil {
+		e.note(msgs, unknown)
+	}
 }
 
 // note writes what was learned into the file.

@@ -57,7 +57,7 @@ func (s *Session) follow(p *parser, g *program, r *returns, by []criterion, foun
 		held += len(u.uids)
 	}
 	switch {
-	case !steady:
+	case !steady, slices.ContainsFunc(by, func(c criterion) bool { return c.key == sortRelevancy }):
 		s.untagged("NO [NOUPDATE %s] what matches changes by itself", appendString(nil, p.tagged))
 		return
 	case len(f.updates) == maxUpdates, len(f.updates) > 0 && held > maxFollowed:

@@ -99,10 +99,7 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 	w.add(maildir.TextTo, appendFirst(w.b, env.To))
 	w.add(maildir.TextCc, appendFirst(w.b, env.Cc))
 	w.add(maildir.TextThread, appendThread(w.b, env))
-	if t, ok := sentTime(env.Date); ok {
-		_, zone := t.Zone()
-		e.Sent, e.Zone, e.HasSent = t.Unix(), int16(zone/60), true
-	}
+	setSent(e, env.Date)
 	if level == maildir.Whole {
 		w.add(maildir.TextStructure, appendStructure(w.b, src.tree, true))
 		w.add(maildir.TextParts, appendPartMap(w.b, src.tree))
@@ -118,6 +115,14 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 	}
 	w.finish(e)
 	return nil
+}
+
+// setSent fills in what a Date field says.
+func setSent(e *maildir.Entry, date string) {
+	if t, ok := sentTime(date); ok {
+		_, zone := t.Zone()
+		e.Sent, e.Zone, e.HasSent = t.Unix(), int16(zone/60), true
+	}
 }
 
 // sentTime reads a Date field. When its time of day cannot be read it is that of

@@ -89,6 +89,11 @@ func checkEntry(t *testing.T, text []byte) {
 	if head.Sent != whole.Sent || head.HasSent != whole.HasSent || head.Zone != whole.Zone {
 		t.Errorf("sent %v, %v", head, whole)
 	}
+	for k := range sortKeyCount {
+		if k.level() == maildir.Header && k != sortRelevancy {
+			checkBrief(t, k, text, head)
+		}
+	}
 	same("ENVELOPE", whole.Texts[maildir.TextEnvelope], appendEnvelope(nil, tree.Envelope))
 	structure := whole.Texts[maildir.TextStructure]
 	same("BODYSTRUCTURE", structure, appendStructure(nil, tree, true))
@@ -141,6 +146,32 @@ func checkEntry(t *testing.T, text []byte) {
 	for id := range strings.SplitSeq(string(whole.Texts[maildir.TextThread]), "\x00") {
 		if strings.ContainsAny(id, "\r\n \t") {
 			t.Errorf("id %q", id)
+		}
+	}
+}
+
+// What is made in haste to sort by is what the cache would know.
+func checkBrief(t *testing.T, k sortKey, text []byte, want *maildir.Entry) {
+	t.Helper()
+	e := &maildir.Entry{Level: maildir.Header, Size: -1}
+	if err := brief[k].Make(bytes.NewReader(text), int64(len(text)), maildir.Header, e); err != nil {
+		t.Fatal(err)
+	}
+	got, as := newKeys(k), newKeys(k)
+	got.add(e)
+	as.add(want)
+	switch got := got.(type) {
+	case *numberKeys:
+		if got.rows[0] != as.(*numberKeys).rows[0] {
+			t.Errorf("key %d: %v, want %v", k, got.rows, as.(*numberKeys).rows)
+		}
+	case *textKeys:
+		if !bytes.Equal(got.all, as.(*textKeys).all) {
+			t.Errorf("key %d: %q, want %q", k, got.all, as.(*textKeys).all)
+		}
+	case *linkKeys:
+		if as := as.(*linkKeys); got.sent[0] != as.sent[0] || !slices.Equal(got.raw, as.raw) {
+			t.Errorf("key %d: %v %v, want %v %v", k, got.sent, got.raw, as.sent, as.raw)
 		}
 	}
 }

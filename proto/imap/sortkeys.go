@@ -164,6 +164,8 @@ func head(text []byte) uint64 {
 type linkKeys struct {
 	raw []uint64 // a row: subject, own id, ids of the references
 
+	sent []int64
+
 	// In keys that others have joined numbers from 1 on stand for the hashes.
 	rows          []uint32
 	numbers       *linkNumbers
@@ -182,9 +184,13 @@ var linkSeed = maphash.MakeSeed()
 const isReply = 1
 
 func (c *linkKeys) add(e *maildir.Entry) {
+	sent := int64(0)
 	if e == nil {
 		e = &maildir.Entry{}
+	} else {
+		sent = sentDate(e)
 	}
+	c.sent = append(c.sent, sent)
 	subject, _, reply := bytes.Cut(e.Texts[maildir.TextSubject], []byte{0})
 	c.scratch = collate(c.scratch[:0], subject)
 	h := hashLink(c.scratch) &^ isReply
@@ -227,6 +233,7 @@ func (c *linkKeys) join(with keys) {
 		c.numbers = &linkNumbers{map[uint64]uint32{}, map[uint64]uint32{}}
 	}
 	w := with.(*linkKeys)
+	c.sent = append(c.sent, w.sent...)
 	from := uint32(0)
 	for _, end := range w.ends {
 		row := w.raw[from:end]
@@ -241,7 +248,7 @@ func (c *linkKeys) join(with keys) {
 }
 
 func (c *linkKeys) octets() int64 {
-	return 4*int64(cap(c.rows)+cap(c.ends)) + 32*int64(c.ids+c.subjects)
+	return 8*int64(cap(c.sent)) + 4*int64(cap(c.rows)+cap(c.ends)) + 32*int64(c.ids+c.subjects)
 }
 
 func (c *linkKeys) snapshot() keys {
@@ -257,5 +264,5 @@ func (c *linkKeys) leaf(i uint32) leaf {
 		from = c.ends[i-1]
 	}
 	row := c.rows[from:c.ends[i]]
-	return leaf{subject: row[0] >> 1, reply: row[0]&isReply != 0, id: row[1], refs: row[2:]}
+	return leaf{sent: c.sent[i], subject: row[0] >> 1, reply: row[0]&isReply != 0, id: row[1], refs: row[2:]}
 }

@@ -94,11 +94,19 @@ func (t *table) missing(msgs []maildir.Message) []maildir.Message {
 
 // load adds the rows of messages, which it reads on all cores.
 func (t *table) load(ctx context.Context, folder *maildir.Folder, msgs []maildir.Message) error {
+	var maker *maildir.Maker
+	if t.key.level() == maildir.Header {
+		e := folder.Entries(t.key.level(), entries)
+		if !e.Wished() {
+			maker = brief[t.key]
+		}
+		e.Close()
+	}
 	parts := make([]keys, (len(msgs)+pieceLen-1)/pieceLen)
 	errs := make([]error, len(parts))
 	onCores(len(parts), func(i int) {
 		parts[i] = newKeys(t.key)
-		errs[i] = readKeys(ctx, folder, t.key, msgs[i*pieceLen:min((i+1)*pieceLen, len(msgs))], parts[i])
+		errs[i] = t.read(ctx, folder, maker, msgs[i*pieceLen:min((i+1)*pieceLen, len(msgs))], parts[i])
 	})
 	for _, err := range errs {
 		if err != nil {
@@ -118,10 +126,11 @@ func (t *table) load(ctx context.Context, folder *maildir.Folder, msgs []maildir
 	return nil
 }
 
-// readKeys adds the rows of messages. Of one that has gone nothing is known.
-func readKeys(ctx context.Context, folder *maildir.Folder, k sortKey, msgs []maildir.Message, to keys) error {
-	e := folder.Entries(k.level(), entries)
+// read adds the rows of messages. Of one that has gone nothing is known.
+func (t *table) read(ctx context.Context, folder *maildir.Folder, brief *maildir.Maker, msgs []maildir.Message, to keys) error {
+	e := folder.Entries(t.key.level(), entries)
 	defer e.Close()
+	e.Glance(brief)
 	for _, known := range e.All(msgs) {
 		if known.Err != nil && !isGone(known.Err) {
 			return known.Err

@@ -33,10 +33,6 @@ func (s *Session) thread(p *parser) reply {
 		return s.failed(err)
 	}
 	msgs := v.those(found)
-	dates, at, err := v.keys(s.ctx, sortDate, msgs)
-	if err != nil {
-		return s.failed(err)
-	}
 	all, rows, err := v.keys(s.ctx, threadLinks, msgs)
 	if err != nil {
 		return s.failed(err)
@@ -45,7 +41,6 @@ func (s *Session) thread(p *parser) reply {
 	leaves := make([]leaf, len(msgs))
 	for i := range leaves {
 		leaves[i] = c.leaf(rows[i])
-		leaves[i].sent = dates.(*numberKeys).rows[at[i]]
 	}
 	b := []byte("* THREAD")
 	if len(leaves) > 0 {

@@ -319,6 +319,13 @@ func isToken(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' || r == '"' || r == '(' }) < 0
 }
 
+// Envelope gives what a header says in the fields of IMAP's ENVELOPE.
+func (h Header) Envelope() *Envelope {
+	e := &Envelope{}
+	e.read(h)
+	return e
+}
+
 // read takes the fields of the envelope, and returns how many octets it keeps.
 func (e *Envelope) read(h Header) (kept int) {
 	list := func(to *string, f Field) {

@@ -4,8 +4,36 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+
+	"pennypost/maildir"
 )
+
+// Who sorts first is answered in haste, and nothing is kept of that but the wish;
+// the next finds what is missing, and it is kept.
+func TestSortInHaste(t *testing.T) {
+	dir := letters(t, 300)
+	noted := func() int {
+		var b strings.Builder
+		if err := maildir.DumpCache(&b, dir); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(b.String(), " entry uid ")
+	}
+	var heard []string
+	for _, want := range []int{0, 300, 300} {
+		told := string(play(t, dir, []byte("1 SELECT INBOX\r\n2 SORT (SUBJECT) UTF-8 ALL\r\n")))
+		_, told, _ = strings.Cut(told, "* SORT")
+		heard = append(heard, told)
+		if n := noted(); n != want {
+			t.Errorf("%d entries, want %d", n, want)
+		}
+	}
+	if heard[0] != heard[1] || heard[0] != heard[2] {
+		t.Errorf("%.300q", heard)
+	}
+}
 
 // What SORT and THREAD take the first time, in a session that finds a cache, and
 // again.
