@@ -180,10 +180,13 @@ func (n *notifier) add(p *place, path string, key [2]uint64, r *waiter) (stop fu
 	return sync.OnceFunc(func() { n.remove(w, r) })
 }
 
+// inotify makes an instance. It is a variable for tests.
+var inotify = unix.InotifyInit1
+
 // ask has inotify tell of a directory; false when it cannot.
 func (n *notifier) ask(w *watch) bool {
 	if n.file == nil {
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		fd, err := inotify(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 		if err != nil {
 			return false
 		}

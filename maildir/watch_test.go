@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // watchFolder makes a channel of a watch.
@@ -45,17 +48,24 @@ func still(c <-chan struct{}, look func()) {
 	}
 }
 
-// watchWays are with inotify, without it, and where it tells of this host alone.
+// watchWays are with inotify, without it, when the user has as many instances as allowed, and where it tells of this host
+// alone.
 func watchWays(t *testing.T, test func(t *testing.T)) {
-	for _, way := range []string{"inotify", "poll", "distant"} {
+	for _, way := range []string{"inotify", "poll", "exhausted", "distant"} {
 		t.Run(way, func(t *testing.T) {
 			PollOnly(way == "poll")
-			if way == "distant" {
+			switch way {
+			case "distant":
 				distant = func() bool { return true }
+			case "exhausted":
+				inotify = func(int) (int, error) { return -1, unix.EMFILE }
 			}
 			interval, after := pollInterval, aftermath
 			pollInterval, aftermath = 30*time.Millisecond, 30*time.Millisecond
-			defer func() { PollOnly(false); distant, pollInterval, aftermath = nil, interval, after }()
+			defer func() {
+				PollOnly(false)
+				inotify, distant, pollInterval, aftermath = unix.InotifyInit1, nil, interval, after
+			}()
 			test(t)
 			watches.mu.Lock()
 			defer watches.mu.Unlock()
@@ -204,4 +214,27 @@ func TestWatchGone(t *testing.T) {
 			woken(t, c, "the folder is removed")
 		}
 	})
+}
+
+// Where inotify is not to be had, a delivery is noticed within two seconds; where it is, at once.
+func TestWatchInTime(t *testing.T) {
+	defer func() { inotify = unix.InotifyInit1 }()
+	for _, within := range []time.Duration{300 * time.Millisecond, 2 * time.Second} {
+		var took []time.Duration
+		for range 3 {
+			s := newStore(t)
+			f := open(t, s, "INBOX")
+			look(t, f, true)
+			c, stop := watchFolder(f)
+			began := time.Now()
+			deliver(t, s, "x\n")
+			woken(t, c, "a delivery")
+			took = append(took, time.Since(began))
+			stop()
+		}
+		if slices.Sort(took); took[1] > within {
+			t.Errorf("%s, want %s", took, within)
+		}
+		inotify = func(int) (int, error) { return -1, unix.EMFILE }
+	}
 }
