@@ -52,7 +52,7 @@ func (o *Office) Login(name, password string) (*User, error) {
 	if !sane {
 		password = "?"
 	}
-	ok, err := o.match(c.stored, password)
+	ok, err := o.match(c.stored, password, c.user != nil)
 	switch {
 	case err != nil:
 		return nil, err
@@ -238,8 +238,10 @@ func (o *Office) standIn(d *domain) string {
 	return dummy
 }
 
-// match compares, as one of a few at once.
-func (o *Office) match(stored, password string) (bool, error) {
+// match compares, as one of a few at once. That a password was right is remembered of
+// users only: whoever's password stands in for that of unknown ones would tell them by
+// it from the others.
+func (o *Office) match(stored, password string, known bool) (bool, error) {
 	if stored == "" {
 		stored = dummy
 	}
@@ -247,7 +249,7 @@ func (o *Office) match(stored, password string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("stored password: %w", err)
 	}
-	if o.good.has(stored, password) {
+	if known && o.good.has(stored, password) {
 		return true, nil
 	}
 	done, err := o.turn()
@@ -265,7 +267,7 @@ func (o *Office) match(stored, password string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("stored password: %w", err)
 	}
-	if ok {
+	if ok && known {
 		o.good.add(stored, password)
 	}
 	return ok, nil
