@@ -68,6 +68,9 @@ func (f *Folder) Arrive() (*Arrival, error) {
 	if err == nil {
 		t, err = newTarget(b.dir.hold())
 	}
+	if errors.Is(err, fs.ErrNotExist) && b.dir.mend() { // somebody has removed tmp
+		t, err = newTarget(b.dir.hold())
+	}
 	if err != nil {
 		b.leave()
 		return nil, fmt.Errorf("append to folder %q: %w", f.name, err)

@@ -11,14 +11,16 @@ import (
 // A box is what all Folders on one directory share within the process: what we know of its messages, and of the files
 // that hold their state. Folders of another process have a box of their own; the two learn from each other by the disk.
 type box struct {
-	key    [2]uint64 // device and inode of the directory
-	serial uint64    // orders boxes whose mutexes are taken both
-	users  atomic.Int32
-	kept   bool      // it is on the shelf, and nobody uses it
-	left   time.Time // when the last one has left
-	weight int64     // octets of memory it takes there
-	dir    *place
-	root   *place // where UIDVALIDITY is given out
+	key     [2]uint64 // device and inode of the directory
+	serial  uint64    // orders boxes whose mutexes are taken both
+	users   atomic.Int32
+	kept    bool        // it is on the shelf, and nobody uses it
+	left    time.Time   // when the last one has left
+	weight  int64       // octets of memory it takes there
+	cleaned time.Time   // when its tmp was looked through; as kept, left and weight guarded by the shelf
+	again   atomic.Bool // it was opened again without a look at its directories
+	dir     *place
+	root    *place // where UIDVALIDITY is given out
 
 	// mu guards what follows. Whoever wants the folder's lock too takes that first, and never waits for it with mu held.
 	mu sync.Mutex
@@ -320,7 +322,9 @@ func (b *box) stamps() (n, c stamp, err error) {
 		c, err = b.dir.stamp("cur")
 	}
 	if err == nil && (n == stamp{} || c == stamp{}) {
-		err = ErrGone
+		if err = ErrGone; b.again.Swap(false) && b.dir.mend() { // as who opens it does
+			return b.stamps()
+		}
 	}
 	return n, c, err
 }

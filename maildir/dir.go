@@ -74,7 +74,18 @@ func (p *place) inspect(root bool) error {
 	if os.Geteuid() == 0 {
 		p.uid, p.gid = int(st.Uid), int(st.Gid)
 	}
-	perm := st.Mode & 0o777
+	return p.makeWhole(root, st.Mode&0o777)
+}
+
+// mend makes directories again that somebody has removed from an open folder.
+func (p *place) mend() bool {
+	var st unix.Stat_t
+	return fstat(p.fd, &st) == nil && p.makeWhole(false, st.Mode&0o777) == nil
+}
+
+// makeWhole makes the directories that are missing.
+func (p *place) makeWhole(root bool, perm uint32) error {
+	var st unix.Stat_t
 	for _, name := range []string{"cur", "new", "tmp"} {
 		err := statat(p.fd, name, &st)
 		if errors.Is(err, fs.ErrNotExist) && (name != "cur" || !root && statat(p.fd, markerName, &st) == nil) {

@@ -173,6 +173,9 @@ func (l *lock) make() error {
 		if t.source == "" {
 			name := "tmp/" + uniqueName()
 			fd, err := p.create(name)
+			if err == unix.ENOENT && p.mend() { // somebody has removed tmp
+				fd, err = p.create(name)
+			}
 			if err != nil {
 				return err
 			}

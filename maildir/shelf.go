@@ -164,9 +164,9 @@ func joinBox(p, root *place, name string) (b *box, first bool) {
 	return b, true
 }
 
-// knownBox gives the box of a directory below root that the process has already, without opening it again. What somebody
-// has left in tmp goes, as it does when a folder is opened. nil when there is none, or when its directories are not whole: who
-// opens it makes them.
+// knownBox gives the box of a directory below root that the process has already, without opening it again: one stat. What
+// somebody has left in tmp goes, as it does when a folder is opened, and what is missing is made, when it is missed. nil when
+// there is none.
 func knownBox(root *place, dir string) *box {
 	var st unix.Stat_t
 	if statat(root.fd, dir, &st) != nil {
@@ -174,28 +174,29 @@ func knownBox(root *place, dir string) *box {
 	}
 	shelf.Lock()
 	b := shelf.of[[2]uint64{st.Dev, st.Ino}]
-	idle := b != nil && b.kept
+	clean := false
 	if b != nil {
+		if b.kept {
+			b.again.Store(true)
+			now := time.Now()
+			if clean = now.Sub(b.cleaned) > cleanKept; clean {
+				b.cleaned = now
+			}
+		}
 		takeBox(b)
 	}
 	shelf.Unlock()
-	if b == nil {
-		return nil
-	}
-	for _, name := range []string{"new", "cur", "tmp"} {
-		if s, err := b.dir.stamp(name); err != nil || (s == stamp{}) {
-			b.leave()
-			return nil
-		}
-	}
-	if idle {
+	if clean {
 		b.dir.clean()
 	}
 	return b
 }
 
+// cleanKept is how often a kept folder is cleaned at most.
+const cleanKept = 2 * time.Second
+
 func newBox(p, root *place) *box {
-	b := &box{key: [2]uint64{p.dev, p.ino}, dir: p, root: root}
+	b := &box{key: [2]uint64{p.dev, p.ino}, dir: p, root: root, cleaned: time.Now()}
 	shelf.serial++
 	b.serial = shelf.serial
 	b.users.Store(1)

@@ -97,8 +97,10 @@ func TestKeepWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		known := f.box
 		add(t, f, "one\n")
 		f.Close()
+		known.cleaned = time.Time{}
 		old := filepath.Join(path, "tmp", "old")
 		if err := os.WriteFile(old, nil, 0o600); err != nil {
 			t.Fatal(err)

@@ -541,11 +541,10 @@ func (b *box) ownChange() func() {
 	}
 }
 
-// ownArrival is ownChange for files that we bring into new. What came there at the same instant as what we have read shows
-// only when it is read again, and so it is, unless it was our own change then, too.
+// ownArrival is ownChange for files that we bring into new.
 func (b *box) ownArrival() func() {
 	before, err := b.dir.stamp("new")
-	clean := err == nil && before == b.new.stamp && b.new.known()
+	clean := err == nil && before == b.new.stamp && !b.new.read.IsZero()
 	return func() {
 		if after, err := b.dir.stamp("new"); clean && err == nil && after != before {
 			b.new.changed(after)

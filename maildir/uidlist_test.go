@@ -283,12 +283,13 @@ func TestUIDListWornOut(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	t.Cleanup(func() { slog.SetDefault(before) })
 	s := newStore(t)
-	list := "3 V77 N301 Gabc\n"
+	var list strings.Builder
+	list.WriteString("3 V77 N301 Gabc\n")
 	for uid := range 300 {
-		list += fmt.Sprintf("%d P%d :m%d\n", uid+1, uid, uid)
+		fmt.Fprintf(&list, "%d P%d :m%d\n", uid+1, uid, uid)
 		put(t, s, fmt.Sprintf("cur/m%d:2,", uid), "x\n")
 	}
-	put(t, s, listName, list)
+	put(t, s, listName, list.String())
 	f := open(t, s, "INBOX")
 	st := look(t, f, false)
 	var gone []Message
