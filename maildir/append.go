@@ -67,9 +67,9 @@ func (f *Folder) Arrive() (*Arrival, error) {
 	var t target
 	if err == nil {
 		t, err = newTarget(b.dir.hold())
-	}
-	if errors.Is(err, fs.ErrNotExist) && b.dir.mend() { // somebody has removed tmp
-		t, err = newTarget(b.dir.hold())
+		if errors.Is(err, fs.ErrNotExist) && b.dir.mend() { // somebody has removed tmp
+			t, err = newTarget(b.dir.hold())
+		}
 	}
 	if err != nil {
 		b.leave()

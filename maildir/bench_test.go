@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // filled makes a Maildir of n small messages in cur, an hour old.
@@ -222,6 +224,48 @@ func BenchmarkDeliverFloor(b *testing.B) {
 		d.Sync()
 		d.Close()
 	}
+}
+
+// A client asks for the STATUS of a hundred folders, again and again.
+func BenchmarkStatus(b *testing.B) {
+	keep(b, time.Minute)
+	s := newStore(b)
+	for i := range 100 {
+		name := fmt.Sprint("f", i)
+		if err := s.CreateFolder(name); err != nil {
+			b.Fatal(err)
+		}
+		f := open(b, s, name)
+		add(b, f, "x\n")
+		f.Close()
+	}
+	time.Sleep(coarseGrain)
+	begun := processorTime(b)
+	for b.Loop() {
+		list, err := s.List()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, n := range list {
+			f, err := s.OpenFolder(n.Name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			look(b, f, false)
+			f.Close()
+		}
+	}
+	// This means something on a busy machine, too.
+	b.ReportMetric(float64(processorTime(b)-begun)/float64(b.N)/1000, "cpu-µs/op")
+}
+
+// processorTime is what the process has taken of it, in nanoseconds.
+func processorTime(b *testing.B) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return unix.TimevalToNsec(u.Utime) + unix.TimevalToNsec(u.Stime)
 }
 
 func BenchmarkAppend(b *testing.B) {

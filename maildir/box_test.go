@@ -420,3 +420,31 @@ func TestBothWays(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A State counts its flags, and the octets of its messages, once and right.
+func TestStateCounts(t *testing.T) {
+	s := newStore(t)
+	f := open(t, s, "INBOX")
+	for i := range 300 {
+		if _, err := f.Append(AppendOptions{Flags: Flags(i % 32)}, strings.NewReader("x\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st := look(t, f, true)
+	for _, flag := range []Flags{Draft, Flagged, Replied, Seen, Trashed} {
+		want := 0
+		for _, m := range st.All() {
+			if m.Flags&flag != 0 {
+				want++
+			}
+		}
+		if n := st.With(flag); n != want {
+			t.Errorf("%d with %v, not %d", n, flag, want)
+		}
+	}
+	for range 2 {
+		if n, err := f.TotalSize(st); n != 900 || err != nil {
+			t.Error(n, err)
+		}
+	}
+}

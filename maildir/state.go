@@ -1,8 +1,11 @@
 package maildir
 
 import (
+	"errors"
 	"iter"
 	"sort"
+	"sync"
+	"sync/atomic"
 )
 
 // A State is one picture of a folder. It never changes once it was returned, and all sessions of a process share it.
@@ -14,6 +17,10 @@ type State struct {
 	blocks        blocks
 	ends          []int32 // messages up to the end of each block
 	infos         []*info // by mark; all older States of the same box begin alike
+
+	counting sync.Once
+	flagged  [len(flagLetters)]int // messages with each flag, once they are counted
+	octets   atomic.Int64          // of all messages as they are sent, and one more; 0: nobody has asked yet
 }
 
 // Len counts the messages.
@@ -22,6 +29,51 @@ func (s *State) Len() int {
 		return 0
 	}
 	return int(s.ends[len(s.ends)-1])
+}
+
+// With counts the messages that have one flag.
+func (s *State) With(flag Flags) int {
+	s.counting.Do(func() {
+		many := make([]int, len(s.infos))
+		for _, b := range s.blocks {
+			for _, mark := range b.mark[:b.n] {
+				many[mark]++
+			}
+		}
+		for mark, n := range many {
+			for i := range s.flagged {
+				if n > 0 && s.infos[mark].flags&(1<<i) != 0 {
+					s.flagged[i] += n
+				}
+			}
+		}
+	})
+	for i, n := range s.flagged {
+		if flag == 1<<i {
+			return n
+		}
+	}
+	return 0
+}
+
+// TotalSize adds up the sizes of all messages of a State. Who is gone meanwhile has none.
+func (f *Folder) TotalSize(s *State) (int64, error) {
+	if n := s.octets.Load(); n > 0 {
+		return n - 1, nil
+	}
+	sum := int64(0)
+	for _, m := range s.All() {
+		n, err := f.Size(m)
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	s.octets.Store(sum + 1)
+	return sum, nil
 }
 
 // At gives the message at a place, from 0 to Len()-1. UIDs rise strictly.

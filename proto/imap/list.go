@@ -3,8 +3,11 @@ package imap
 import (
 	"errors"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"pennypost/maildir"
 )
@@ -159,47 +162,86 @@ func (s *Session) listNames(l listing) reply {
 			}
 		}
 	}
+	var lines []listLine
 	for i, n := range names {
 		meets := l.meets(n)
 		switch {
 		case !matched[i]:
 		case meets, l.recursive && hidden[i]:
-			s.listName(n, &l, meets, l.recursive && below[i])
+			lines = append(lines, listLine{name: n, meets: meets, below: l.recursive && below[i]})
 		case l.criteria() == "" && below[i] && (hidden[i] || !l.extended):
 			// RFC 3501 §6.3.8: a level of the hierarchy, which is no mailbox.
-			s.listName(n, &l, false, false)
+			lines = append(lines, listLine{name: n})
+		}
+	}
+	for some := range slices.Chunk(lines, countAhead) {
+		s.countAll(some, l.status)
+		for i := range some {
+			s.listName(&some[i], &l)
 		}
 	}
 	return ok("done")
 }
 
-// listName tells of one name, and what else is asked of mailboxes that meet the
-// criteria themselves (RFC 5819 §2, RFC 9590 §3).
-func (s *Session) listName(n *name, l *listing, meets, below bool) {
-	var counts string
-	if meets && n.exists && len(l.status) > 0 {
-		var err error
-		if counts, err = s.counts(n.text, l.status); errors.Is(err, fs.ErrNotExist) || errors.Is(err, maildir.ErrGone) {
-			n.exists, meets = false, false // RFC 5819 §2: it has just become no mailbox
-		} else if errors.Is(err, errRights) {
-			n.noSelect = true // RFC 5819 §2
-		} else if err != nil {
-			s.failed(err) // left out
+// A listLine is a name that LIST tells of.
+type listLine struct {
+	*name
+	meets  bool   // the criteria
+	below  bool   // and so do names below it
+	counts string // its STATUS response
+	err    error
+}
+
+// countAhead is how many mailboxes are counted before LIST tells of them.
+const countAhead = 64
+
+// countAll makes the STATUS responses of mailboxes, on all cores.
+func (s *Session) countAll(lines []listLine, items []string) {
+	if len(items) == 0 {
+		return
+	}
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		s.wantModSeq() // by one of us only
+	}
+	var next atomic.Int32
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(lines); i = int(next.Add(1)) - 1 {
+			if n := &lines[i]; n.meets && n.exists {
+				n.counts, n.err = s.counts(n.text, items)
+			}
 		}
 	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(lines)) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+}
+
+// listName tells of one name, and what else is asked of mailboxes that meet the
+// criteria themselves (RFC 5819 §2, RFC 9590 §3).
+func (s *Session) listName(n *listLine, l *listing) {
+	if errors.Is(n.err, fs.ErrNotExist) || errors.Is(n.err, maildir.ErrGone) {
+		n.exists, n.meets = false, false // RFC 5819 §2: it has just become no mailbox
+	} else if errors.Is(n.err, errRights) {
+		n.noSelect = true // RFC 5819 §2
+	} else if n.err != nil {
+		s.failed(n.err) // left out
+	}
 	info := ""
-	if below {
+	if n.below {
 		info = ` ("CHILDINFO" (` + l.criteria() + `))`
 	}
-	s.tellName(n, l.extended, l.tellSubs, info)
-	if meets && n.exists && l.tellRights {
+	s.tellName(n.name, l.extended, l.tellSubs, info)
+	if n.meets && n.exists && l.tellRights {
 		if r, err := s.rights(n.text); err == nil {
 			s.tellMyRights(n.text, r)
 		}
 	}
-	s.Conn.WriteString(counts)
-	if meets && n.exists && len(l.entries) > 0 {
-		if err := s.tellEntries(n, l.entries); err != nil {
+	s.Conn.WriteString(n.counts)
+	if n.meets && n.exists && len(l.entries) > 0 {
+		if err := s.tellEntries(n.name, l.entries); err != nil {
 			s.failed(err)
 		}
 	}

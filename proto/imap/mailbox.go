@@ -381,9 +381,12 @@ func (s *Session) counts(name string, items []string) (string, error) {
 	var state *maildir.State
 	var msgs iter.Seq2[int, maildir.Message]
 	var total, recent int
+	var with func(maildir.Flags) int // counts messages with a flag
+	var octets func() (int64, error) // of all of them
 	if v := s.view; s.isSelected(name) {
 		folder, state, msgs = v.folder, v.state, v.all()
-		total, recent = v.len(), v.recent()
+		total, recent, with = v.len(), v.recent(), v.with
+		octets = func() (int64, error) { return total64(msgs, folder.Size) }
 	} else {
 		var err error
 		if folder, err = s.openToRead(name); err != nil {
@@ -394,7 +397,8 @@ func (s *Session) counts(name string, items []string) (string, error) {
 			return "", err
 		}
 		msgs = state.All()
-		total, recent = state.Len(), folder.RecentCount(state)
+		total, recent, with = state.Len(), folder.RecentCount(state), state.With
+		octets = func() (int64, error) { return folder.TotalSize(state) }
 	}
 	if slices.Contains(items, "HIGHESTMODSEQ") {
 		s.wantModSeq()
@@ -421,9 +425,9 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		case "RECENT":
 			n = int64(recent)
 		case "UNSEEN":
-			n = count(msgs, func(m maildir.Message) bool { return m.Flags&maildir.Seen == 0 })
+			n = int64(total - with(maildir.Seen))
 		case "DELETED":
-			n = count(msgs, func(m maildir.Message) bool { return m.Flags&maildir.Trashed != 0 })
+			n = int64(with(maildir.Trashed))
 		case "UIDNEXT":
 			n = int64(state.UIDNext)
 		case "UIDVALIDITY":
@@ -436,7 +440,7 @@ func (s *Session) counts(name string, items []string) (string, error) {
 		case "APPENDLIMIT":
 			n = s.MaxSize
 		case "SIZE":
-			n, err = total64(msgs, folder.Size)
+			n, err = octets()
 		case "DELETED-STORAGE":
 			n, err = total64(msgs, func(m maildir.Message) (int64, error) {
 				if m.Flags&maildir.Trashed == 0 {
@@ -463,13 +467,4 @@ func total64(msgs iter.Seq2[int, maildir.Message], size func(maildir.Message) (i
 		n += octets
 	}
 	return n, nil
-}
-
-func count(msgs iter.Seq2[int, maildir.Message], is func(maildir.Message) bool) (n int64) {
-	for _, m := range msgs {
-		if is(m) {
-			n++
-		}
-	}
-	return n
 }

@@ -53,6 +53,16 @@ func (v *view) look() (*maildir.State, error) {
 // len is the number of messages, as EXISTS tells it.
 func (v *view) len() int { return v.known - len(v.late) + len(v.gone) }
 
+// with counts the messages that have a flag.
+func (v *view) with(flag maildir.Flags) (n int) {
+	for _, m := range v.all() {
+		if m.Flags&flag != 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // recent counts the messages that are \Recent here (RFC 3501 §2.3.2).
 func (v *view) recent() int {
 	n := v.folder.RecentCount(v.state)
