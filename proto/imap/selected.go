@@ -16,6 +16,10 @@ func (s *Session) closeBox(p *parser) reply {
 	v := s.view
 	var err error
 	if !v.readOnly && v.rights&maildir.RightExpunge != 0 { // RFC 4314 §4
+		if now, e := v.look(); e == nil && now.UIDValidity == v.state.UIDValidity {
+			v.merge(now)
+			v.arrived()
+		}
 		err = v.folder.Expunge(v.deleted(v.every()))
 	}
 	s.leaves(v)
@@ -38,7 +42,7 @@ func (s *Session) unselect(p *parser) reply {
 	return ok("closed")
 }
 
-// deleted are the messages marked \Deleted, as far as the client knows, among
+// deleted are the messages marked \Deleted, as far as the view knows, among
 // those with the given numbers.
 func (v *view) deleted(set numSet) (msgs []maildir.Message) {
 	for n := range set.all() {
@@ -62,12 +66,10 @@ func readOnly() reply { return no("READ-ONLY", "selected read-only") }
 // expunge = "EXPUNGE" / "UID" SP "EXPUNGE" SP sequence-set   (RFC 9051 §6.4.3,
 // §6.4.9). The responses come with the news behind every command.
 func (s *Session) expunge(p *parser) reply {
-	set := s.view.every()
+	var uids numSet
 	if p.byUID {
 		p.sp()
-		if set = p.numSet(); p.err == nil {
-			set, _ = s.view.choose(set, true)
-		}
+		uids = p.numSet()
 	}
 	if err := p.end(); err != nil {
 		return bad(err)
@@ -77,6 +79,14 @@ func (s *Session) expunge(p *parser) reply {
 	}
 	if s.view.rights&maildir.RightExpunge == 0 {
 		return s.failed(errRights)
+	}
+	s.news(true) // what others have marked goes, too
+	if s.state == logout {
+		return no("NONEXISTENT", "the mailbox is gone")
+	}
+	set := s.view.every()
+	if p.byUID {
+		set, _ = s.view.choose(uids, true)
 	}
 	msgs := s.view.deleted(set)
 	if over := len(msgs) - s.MessageLimit; p.byUID && s.MessageLimit > 0 && over > 0 {
