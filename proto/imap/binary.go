@@ -81,7 +81,7 @@ func (src *source) decoded(it fetchItem) (d decodedStretch, there bool, err erro
 	if _, known := mimetree.NewDecoder(io.Discard, d.encoding); !known {
 		return d, false, errCTE
 	}
-	d.stretch = stretch{r: src, text: src.text, from: span.Start, to: span.End, size: span.Size}
+	d.stretch = stretch{r: src, text: src.text, raw: true, from: span.Start, to: span.End, size: span.Size}
 	return d, true, nil
 }
 

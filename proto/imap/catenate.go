@@ -162,6 +162,7 @@ func (s *Session) copySection(w io.Writer, folder *maildir.Folder, m maildir.Mes
 	if !ok || err != nil {
 		return false, err
 	}
+	st.raw = true // RFC 4469 §3: octets, unchanged
 	return true, st.writeTo(w)
 }
 

@@ -454,7 +454,10 @@ func (f *fetching) section(b []byte, src *source, it fetchItem) ([]byte, streame
 		b = append(b, '{')
 		b = strconv.AppendInt(b, int64(len(text)), 10)
 		b = append(b, "}\r\n"...)
-		return append(b, text...), nil, nil
+		at := len(b)
+		b = append(b, text...)
+		withoutNUL(b[at:])
+		return b, nil, nil
 	}
 	st, ok, err := src.stretch(it)
 	if err != nil {

@@ -198,6 +198,7 @@ type stretch struct {
 	from, to int64  // as stored
 	skip     int64  // octets as sent that are left out at the beginning
 	size     int64  // octets as sent that follow
+	raw      bool   // NUL octets may be among them
 	memo     *memo
 }
 
@@ -327,12 +328,28 @@ func (st *stretch) writeTo(w io.Writer) error {
 		if int64(len(b)) > left {
 			b = b[:left]
 		}
+		if !st.raw {
+			withoutNUL(b)
+		}
 		if _, err := w.Write(b); err != nil {
 			return errors.Join(errLost, err)
 		}
 		left -= int64(len(b))
 	}
 	return nil
+}
+
+// withoutNUL puts another octet in the place of each NUL, which a literal may
+// not hold (RFC 9051 §9, CHAR8): the one that Dovecot takes. BINARY has them.
+func withoutNUL(b []byte) {
+	for {
+		i := bytes.IndexByte(b, 0)
+		if i < 0 {
+			return
+		}
+		b[i] = 0x80
+		b = b[i+1:]
+	}
 }
 
 // writeText is writeTo for what is in memory.
@@ -348,6 +365,9 @@ func (st *stretch) writeText(w io.Writer) error {
 		var b []byte
 		b, cr = crlf(out[:0], in, cr)
 		b = b[:min(left, int64(len(b)))]
+		if !st.raw {
+			withoutNUL(b)
+		}
 		if _, err := w.Write(b); err != nil {
 			return errors.Join(errLost, err)
 		}
