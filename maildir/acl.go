@@ -209,7 +209,7 @@ func printACL(lines []aclLine) []byte {
 		if l.Negative {
 			who = "-" + who
 		}
-		if strings.ContainsAny(who, ` "\#`) {
+		if strings.Contains(who, " ") {
 			who = `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(who) + `"`
 		}
 		b = append(append(append(b, who...), ' '), l.Rights.String()...)

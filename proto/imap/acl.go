@@ -31,10 +31,11 @@ func (s *Session) rights(mailbox string) (maildir.Rights, error) {
 
 // rightsIn evaluates a list as Dovecot does for the owner: what it says to him
 // by name counts, else what it says to the owner, else he may do all; what it
-// takes away is gone.
+// takes away from one of these is gone. What it says to others is not about him.
 func (s *Session) rightsIn(list []maildir.Grant) maildir.Rights {
 	r := maildir.AllRights
-	for _, who := range []string{ownerID, userID + s.name()} {
+	owner := []string{ownerID, userID + s.name()}
+	for _, who := range owner {
 		for _, g := range list {
 			if g.Who == who && !g.Negative {
 				r = g.Rights
@@ -42,7 +43,7 @@ func (s *Session) rightsIn(list []maildir.Grant) maildir.Rights {
 		}
 	}
 	for _, g := range list {
-		if g.Negative && slices.Contains([]string{ownerID, userID + s.name(), "anyone", "authenticated"}, g.Who) {
+		if g.Negative && slices.Contains(owner, g.Who) {
 			r &^= g.Rights
 		}
 	}
