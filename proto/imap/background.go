@@ -42,10 +42,6 @@ func (v *view) close() {
 		v.stop()
 		<-v.filling
 	}
-	if v.remembers != nil {
-		v.remembers.leave()
-		v.remembers = nil
-	}
 	v.folder.Close()
 }
 

@@ -11,8 +11,6 @@ import (
 // remember of it: the texts of messages never change. It may be forgotten at
 // any time.
 type memory struct {
-	users atomic.Int32
-
 	mu       sync.Mutex
 	validity uint32
 	octets   int64
@@ -35,21 +33,12 @@ const (
 // memories counts the octets of all.
 var memories atomic.Int64
 
-// memory gives what is remembered of the mailbox. The view gives it back when it
-// is closed.
+// memory gives what is remembered of the mailbox.
 func (v *view) memory() *memory {
 	if v.remembers == nil {
 		v.remembers = v.folder.Shared(func() any { return &memory{} }).(*memory)
-		v.remembers.users.Add(1)
 	}
 	return v.remembers
-}
-
-// leave is for a view that is closed.
-func (m *memory) leave() {
-	if m.users.Add(-1) == 0 {
-		m.forget()
-	}
 }
 
 func (m *memory) forget() {

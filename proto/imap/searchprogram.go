@@ -251,15 +251,13 @@ func (a *asking) runOpen(open []int) (yes []bool, err error) {
 		a.progress.done.Add(int64(a.total - len(open)))
 	}
 	work := func(teller bool) {
-		b := batches.Get().(*batch)
-		defer b.free()
 		for a.ctx.Err() == nil {
 			from := int(next.Add(int64(size))) - size
 			if from >= len(open) {
 				return
 			}
 			to := min(from+size, len(open))
-			e := b.decide(a, open[from:to], yes[from:to])
+			e := a.decideSome(open[from:to], yes[from:to])
 			if w := a.progress; w != nil {
 				if w.done.Add(int64(to - from)); teller && e == nil {
 					e = w.tell()
@@ -279,6 +277,23 @@ func (a *asking) runOpen(open []int) (yes []bool, err error) {
 		err = a.ctx.Err()
 	}
 	return yes, err
+}
+
+// seats bounds how many batches of messages the process holds at once, whoever
+// searches: a batch may take a megabyte or two.
+var seats = make(chan struct{}, 4*runtime.GOMAXPROCS(0))
+
+// decideSome asks for the messages with these numbers.
+func (a *asking) decideSome(numbers []int, yes []bool) error {
+	select {
+	case seats <- struct{}{}:
+	case <-a.ctx.Done():
+		return a.ctx.Err()
+	}
+	defer func() { <-seats }()
+	b := batches.Get().(*batch)
+	defer b.free()
+	return b.decide(a, numbers, yes)
 }
 
 // A batch is some messages that are asked for together, and the room for it.
