@@ -2,6 +2,8 @@ package imap
 
 import (
 	"bytes"
+	"cmp"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -47,4 +49,27 @@ func FuzzCollate(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Ranks compare as the texts do.
+func TestTextRanks(t *testing.T) {
+	r := rand.New(rand.NewPCG(5256, 1))
+	c := &textKeys{}
+	var rows []uint32
+	for range 500 {
+		n := r.IntN(40)
+		for range n {
+			c.all = append(c.all, "AB"[r.IntN(20)/19])
+		}
+		c.ends = append(c.ends, uint32(len(c.all)))
+		rows = append(rows, uint32(r.IntN(len(c.ends))))
+	}
+	ranks := c.values(rows)
+	for i, a := range rows {
+		for j, b := range rows {
+			if want := bytes.Compare(c.row(a), c.row(b)); cmp.Compare(ranks[i], ranks[j]) != want {
+				t.Fatalf("%q and %q: %d, %d", c.row(a), c.row(b), ranks[i], ranks[j])
+			}
+		}
+	}
 }

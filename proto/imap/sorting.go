@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"runtime"
@@ -17,18 +16,17 @@ type criterion struct {
 	g       *program // what was searched for, for its scores
 }
 
-// A rank is where a message stands by the first criterion, as far as a number
-// can say it, and its place among the messages.
+// A rank is where a message stands by the first criterion, and its place among
+// the messages.
 type rank struct {
-	first uint64
+	first int64
 	i     int32
 }
 
 // An ordering compares messages by their places.
 type ordering struct {
 	criteria []criterion
-	keys     []keys
-	rows     [][]uint32
+	values   [][]int64 // by criterion and place
 }
 
 // ordered gives the places of messages, whose UIDs rise, in the order of the
@@ -62,45 +60,29 @@ func (v *view) ordering(ctx context.Context, by []criterion, msgs []maildir.Mess
 		if err != nil {
 			return nil, err
 		}
-		o.keys, o.rows = append(o.keys, keys), append(o.rows, rows)
+		o.values = append(o.values, keys.(sortable).values(rows))
 	}
 	return o, nil
 }
 
-func (o *ordering) rank(i int) rank {
-	n := uint64(0)
-	switch c := o.keys[0].(type) {
-	case *numberKeys:
-		n = uint64(c.rows[o.rows[0][i]]) ^ 1<<63
-	case *textKeys:
-		n = head(c.row(o.rows[0][i]))
-	}
-	if o.criteria[0].reverse {
-		n = ^n
-	}
-	return rank{n, int32(i)}
-}
+func (o *ordering) rank(i int) rank { return rank{o.values[0][i], int32(i)} }
 
 func (o *ordering) compare(a, b rank) int {
 	if a.first != b.first {
-		return cmp.Compare(a.first, b.first)
-	}
-	for k, c := range o.keys {
-		d := 0
-		i, j := o.rows[k][a.i], o.rows[k][b.i]
-		switch c := c.(type) {
-		case *numberKeys:
-			d = cmp.Compare(c.rows[i], c.rows[j])
-		case *textKeys:
-			d = bytes.Compare(c.row(i), c.row(j))
+		if (a.first < b.first) != o.criteria[0].reverse {
+			return -1
 		}
-		if d == 0 {
+		return 1
+	}
+	for k, c := range o.criteria {
+		x, y := o.values[k][a.i], o.values[k][b.i]
+		if x == y {
 			continue
 		}
-		if o.criteria[k].reverse {
-			return -d
+		if (x < y) != c.reverse {
+			return -1
 		}
-		return d
+		return 1
 	}
 	return cmp.Compare(a.i, b.i)
 }

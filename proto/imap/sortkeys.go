@@ -2,8 +2,10 @@ package imap
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 
 	"pennypost/maildir"
 )
@@ -44,6 +46,13 @@ type keys interface {
 	snapshot() keys
 	// octets is the memory that they take.
 	octets() int64
+}
+
+// sortable are keys that messages are sorted by, not threaded.
+type sortable interface {
+	keys
+	// values gives numbers that compare as these rows do.
+	values(rows []uint32) []int64
 }
 
 func newKeys(k sortKey) keys {
@@ -101,6 +110,14 @@ func (c *numberKeys) snapshot() keys {
 	return &now
 }
 
+func (c *numberKeys) values(rows []uint32) []int64 {
+	values := make([]int64, len(rows))
+	for i, r := range rows {
+		values[i] = c.rows[r]
+	}
+	return values
+}
+
 // textKeys are texts, collated.
 type textKeys struct {
 	text  maildir.Text
@@ -149,7 +166,61 @@ func (c *textKeys) row(i uint32) []byte {
 	return c.all[from:c.ends[i]]
 }
 
-// head is how a text begins, as a number that compares as it does.
+// values are the ranks of the texts.
+func (c *textKeys) values(rows []uint32) []int64 {
+	o := &textOrder{keys: c, ranks: make([]int64, len(rows))}
+	texts := make([]textAt, len(rows))
+	for i, r := range rows {
+		texts[i] = textAt{row: r, i: int32(i)}
+	}
+	o.sort(texts, 0)
+	return o.ranks
+}
+
+// A textOrder ranks texts, eight octets at a time: many begin alike, and each
+// octet is looked at once.
+type textOrder struct {
+	keys  *textKeys
+	ranks []int64
+	next  int64
+}
+
+type textAt struct {
+	head uint64 // the next octets, as a number that compares as they do
+	row  uint32
+	i    int32
+}
+
+// sort ranks texts that are alike in the octets before from.
+func (o *textOrder) sort(texts []textAt, from int) {
+	more := false
+	if len(texts) > 1 {
+		for k := range texts {
+			text := o.keys.row(texts[k].row)
+			more = more || len(text) > from
+			texts[k].head = head(text[min(from, len(text)):])
+		}
+	}
+	if !more {
+		for _, t := range texts {
+			o.ranks[t.i] = o.next
+		}
+		o.next++
+		return
+	}
+	slices.SortFunc(texts, func(a, b textAt) int { return cmp.Compare(a.head, b.head) })
+	for len(texts) > 0 {
+		n := 1
+		for n < len(texts) && texts[n].head == texts[0].head {
+			n++
+		}
+		o.sort(texts[:n], from+8)
+		texts = texts[n:]
+	}
+}
+
+// head is how a text begins. What is shorter is filled up with NUL, which no
+// text has in it.
 func head(text []byte) uint64 {
 	if len(text) >= 8 {
 		return binary.BigEndian.Uint64(text)

@@ -301,20 +301,18 @@ func TestThreadsLinear(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			took := func(n int) time.Duration {
 				leaves := make(n)
-				best := time.Hour
-				for range 5 {
-					begin := time.Now()
-					told(references(leaves, n+2, 2))
-					best = min(best, time.Since(begin))
-				}
-				return best
+				begin := time.Now()
+				told(references(leaves, n+2, 2))
+				return time.Since(begin)
 			}
 			const n = 50000
-			if a, b := took(n), took(2*n); b > 5*a/2+20*time.Millisecond {
-				t.Errorf("%v, and %v for twice as many", a, b)
-			} else {
-				t.Log(a, b)
+			a, b := time.Hour, time.Hour // on a busy machine once is not enough
+			for range 30 {
+				if a, b = min(a, took(n)), min(b, took(2*n)); b <= 5*a/2 {
+					return
+				}
 			}
+			t.Errorf("%v, and %v for twice as many", a, b)
 		})
 	}
 }
