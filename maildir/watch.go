@@ -252,12 +252,12 @@ func (n *notifier) look(w *watch) {
 	n.looked[w] = true
 	if n.endLook == nil {
 		n.endLook = make(chan struct{})
-		go n.poll(n.endLook)
+		go n.poll(n.endLook, pollInterval)
 	}
 }
 
-func (n *notifier) poll(end chan struct{}) {
-	next := time.NewTimer(pollInterval)
+func (n *notifier) poll(end chan struct{}, every time.Duration) {
+	next := time.NewTimer(every)
 	defer next.Stop()
 	type view struct {
 		w    *watch
@@ -284,7 +284,7 @@ func (n *notifier) poll(end chan struct{}) {
 			n.compare(v.w, now)
 		}
 		clear(list)
-		next.Reset(max(pollInterval, pollShare*time.Since(began))) // thousands of folders are no reason to do nothing else
+		next.Reset(max(every, pollShare*time.Since(began))) // thousands of folders are no reason to do nothing else
 	}
 }
 
