@@ -35,6 +35,7 @@ type entryWriter struct {
 	file  []byte // the message
 	b     []byte // the texts, one behind the other
 	texts [len(maildir.Entry{}.Texts)]struct{ from, to int }
+	lists addressLists
 }
 
 var entryWriters = sync.Pool{New: func() any { return &entryWriter{file: make([]byte, 0, 16<<10)} }}
@@ -59,6 +60,7 @@ func (w *entryWriter) finish(e *maildir.Entry) {
 func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.Entry) error {
 	w := entryWriters.Get().(*entryWriter)
 	defer func() {
+		w.lists.reset()
 		if cap(w.b) <= short {
 			entryWriters.Put(w)
 		}
@@ -90,14 +92,14 @@ func makeEntry(file io.ReaderAt, octets int64, level maildir.Level, e *maildir.E
 		return err
 	}
 	env := src.tree.Envelope
-	w.add(maildir.TextEnvelope, appendEnvelope(w.b, env))
+	w.add(maildir.TextEnvelope, appendEnvelope(w.b, env, &w.lists))
 	if b := appendUsual(w.b, head); len(b)-len(w.b) <= maxFieldsText {
 		w.add(maildir.TextFields, b)
 	}
 	w.add(maildir.TextSubject, appendSubject(w.b, env.Subject))
-	w.add(maildir.TextFrom, appendFirst(w.b, env.From))
-	w.add(maildir.TextTo, appendFirst(w.b, env.To))
-	w.add(maildir.TextCc, appendFirst(w.b, env.Cc))
+	w.add(maildir.TextFrom, appendFirst(w.b, w.lists.read(env.From)))
+	w.add(maildir.TextTo, appendFirst(w.b, w.lists.read(env.To)))
+	w.add(maildir.TextCc, appendFirst(w.b, w.lists.read(env.Cc)))
 	w.add(maildir.TextThread, appendThread(w.b, env))
 	setSent(e, env.Date)
 	if level == maildir.Whole {
@@ -187,8 +189,8 @@ func appendSubject(b []byte, subject string) []byte {
 
 // appendFirst appends what a message is sorted by for its first address: the
 // part before the @ (RFC 5256 §3), NUL, and what is shown (RFC 5957 §3).
-func appendFirst(b []byte, list string) []byte {
-	for _, a := range mimetree.ParseAddresses(list) {
+func appendFirst(b []byte, list []mimetree.Address) []byte {
+	for _, a := range list {
 		shown := a.Local
 		switch {
 		case a.Kind == mimetree.GroupEnd:

@@ -94,7 +94,7 @@ func checkEntry(t *testing.T, text []byte) {
 			checkBrief(t, k, text, head)
 		}
 	}
-	same("ENVELOPE", whole.Texts[maildir.TextEnvelope], appendEnvelope(nil, tree.Envelope))
+	same("ENVELOPE", whole.Texts[maildir.TextEnvelope], appendEnvelope(nil, tree.Envelope, nil))
 	structure := whole.Texts[maildir.TextStructure]
 	same("BODYSTRUCTURE", structure, appendStructure(nil, tree, true))
 	same("BODY", appendBody(nil, structure), appendStructure(nil, tree, false))

@@ -32,6 +32,9 @@ func (src *source) preview() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if text, enough := previewASCII(part, octets); enough {
+		return text, nil
+	}
 	w := &prefix{}
 	c, _ := mimetree.NewTextWriter(w, part.Charset())
 	d, _ := mimetree.NewDecoder(c, part.Encoding)
@@ -50,6 +53,32 @@ func (src *source) preview() (string, error) {
 		return shorten(withoutTags(string(w.b))), nil
 	}
 	return shorten(string(w.b)), nil
+}
+
+// previewASCII is the preview of plain text that begins as ASCII, which most
+// does; false for other text.
+func previewASCII(part *mimetree.Part, octets []byte) (string, bool) {
+	switch part.Encoding {
+	case "", "7bit", "8bit":
+	default:
+		return "", false
+	}
+	switch strings.ToLower(part.Charset()) {
+	case "", "us-ascii", "utf-8":
+	default:
+		return "", false
+	}
+	if part.Subtype == "html" {
+		return "", false
+	}
+	octets = octets[:min(len(octets), 1<<9)]
+	for _, c := range octets {
+		if c >= 0x80 || c == 0 {
+			return "", false
+		}
+	}
+	text := shorten(string(octets))
+	return text, len(text) >= previewLength-1
 }
 
 // previewPart finds the part that the preview is of; attachments are none.

@@ -43,11 +43,11 @@ func makeBrief(k sortKey, file io.ReaderAt, octets int64, level maildir.Level, e
 	case sortSubject:
 		w.add(maildir.TextSubject, appendSubject(w.b, env.Subject))
 	case sortFrom, sortDisplayFrom:
-		w.add(maildir.TextFrom, appendFirst(w.b, env.From))
+		w.add(maildir.TextFrom, appendFirst(w.b, mimetree.ParseAddresses(env.From)))
 	case sortTo, sortDisplayTo:
-		w.add(maildir.TextTo, appendFirst(w.b, env.To))
+		w.add(maildir.TextTo, appendFirst(w.b, mimetree.ParseAddresses(env.To)))
 	case sortCc:
-		w.add(maildir.TextCc, appendFirst(w.b, env.Cc))
+		w.add(maildir.TextCc, appendFirst(w.b, mimetree.ParseAddresses(env.Cc)))
 	case threadLinks:
 		w.add(maildir.TextSubject, appendSubject(w.b, env.Subject))
 		w.add(maildir.TextThread, appendThread(w.b, env))

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,7 +10,9 @@ import (
 
 // appendEnvelope appends the ENVELOPE of a message (RFC 9051 §7.5.2): a text is
 // NIL without its field, and "" if the field is empty.
-func appendEnvelope(b []byte, e *mimetree.Envelope) []byte {
+//
+// What it reads of address lists is known to all.
+func appendEnvelope(b []byte, e *mimetree.Envelope, all *addressLists) []byte {
 	if e == nil {
 		e = &mimetree.Envelope{}
 	}
@@ -26,7 +29,7 @@ func appendEnvelope(b []byte, e *mimetree.Envelope) []byte {
 			continue
 		}
 		at := len(b)
-		if b = appendAddresses(b, list); i == 0 {
+		if b = appendAddresses(b, all.read(list)); i == 0 {
 			from, to = at, len(b)
 		}
 	}
@@ -48,10 +51,34 @@ func or(a, b string) string {
 
 func appendNonEmpty(b []byte, s string) []byte { return appendNString(b, s, s != "") }
 
+// addressLists are those of one header that were read already.
+type addressLists struct {
+	texts []string
+	lists [][]mimetree.Address
+}
+
+// read reads a list, once; a nil receiver reads it anew.
+func (l *addressLists) read(text string) []mimetree.Address {
+	if l == nil {
+		return mimetree.ParseAddresses(text)
+	}
+	if i := slices.Index(l.texts, text); i >= 0 {
+		return l.lists[i]
+	}
+	l.texts, l.lists = append(l.texts, text), append(l.lists, mimetree.ParseAddresses(text))
+	return l.lists[len(l.lists)-1]
+}
+
+// reset forgets them.
+func (l *addressLists) reset() {
+	clear(l.texts)
+	clear(l.lists)
+	l.texts, l.lists = l.texts[:0], l.lists[:0]
+}
+
 // appendAddresses appends an address list of an ENVELOPE, or NIL for none. A
 // host of NIL would be the mark of a group, so a missing one is "".
-func appendAddresses(b []byte, list string) []byte {
-	all := mimetree.ParseAddresses(list)
+func appendAddresses(b []byte, all []mimetree.Address) []byte {
 	if len(all) == 0 {
 		return append(b, "NIL"...)
 	}
@@ -134,11 +161,11 @@ func appendStructure(b []byte, p *mimetree.Part, more bool) []byte {
 	case p.Type == "message" && p.Subtype == "rfc822":
 		b = append(b, ' ')
 		if p.Message != nil {
-			b = appendEnvelope(b, p.Message.Envelope)
+			b = appendEnvelope(b, p.Message.Envelope, nil)
 			b = append(b, ' ')
 			b = appendStructure(b, p.Message, more)
 		} else {
-			b = appendEnvelope(b, nil)
+			b = appendEnvelope(b, nil, nil)
 			b = append(b, ' ')
 			b = appendNoBody(b, more)
 		}
