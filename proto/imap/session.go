@@ -3,7 +3,7 @@
 // extensions that capabilities lists.
 //
 // The files follow RFC 9051: parse.go, numset.go and write.go are its grammar
-// (§4, §9), session.go its states (§3), anystate.go, login.go, enable.go,
+// (§4, §9), session.go and reply.go its states (§3), anystate.go, login.go, enable.go,
 // mailbox.go, list.go, append.go and idle.go the commands of §6.1 to §6.3,
 // selected.go, fetch.go, store.go and search.go those of §6.4; view.go is the
 // mailbox as the client knows it, and tell.go what it hears of that (§7).
@@ -14,10 +14,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
 	"strings"
-	"syscall"
 	"time"
 
 	"pennypost/maildir"
@@ -208,73 +206,6 @@ const (
 	wrongPasswords              = 5
 	timeBefore, commandsBefore  = 5 * time.Minute, 100 // all there is before login
 )
-
-// reply is the tagged response that ends a command (RFC 9051 §7.1).
-type reply struct {
-	status string // OK, NO or BAD
-	code   string // without brackets, or ""
-	text   string
-}
-
-func ok(text string) reply       { return reply{"OK", "", text} }
-func no(code, text string) reply { return reply{"NO", code, text} }
-
-func bad(err error) reply {
-	r := reply{"BAD", "", printable(err.Error())}
-	if errors.Is(err, errUIDRequired) {
-		r.code = "UIDREQUIRED"
-	}
-	return r
-}
-
-func (s *Session) untagged(format string, args ...any) { s.Conn.Printf("* "+format, args...) }
-
-// bye ends the session after what is being answered (RFC 9051 §7.1.5).
-func (s *Session) bye(code, text string) {
-	if s.state == logout {
-		return
-	}
-	s.state = logout
-	if code != "" {
-		text = "[" + code + "] " + text
-	}
-	s.untagged("BYE %s", text)
-}
-
-// failed maps an error of the disk to a reply (RFC 5530 §3).
-func (s *Session) failed(err error) reply {
-	switch {
-	case errors.Is(err, maildir.ErrName):
-		return no("CANNOT", "no such name is possible here")
-	case errors.Is(err, fs.ErrNotExist):
-		return no("NONEXISTENT", "no such mailbox")
-	case errors.Is(err, fs.ErrExist):
-		return no("ALREADYEXISTS", "there is such a mailbox")
-	case errors.Is(err, maildir.ErrQuota):
-		return no("OVERQUOTA", "the mailbox is full") // RFC 9208 §4.3.1
-	case errors.Is(err, maildir.ErrTooBig):
-		return no("TOOBIG", "the message is too large")
-	case errors.Is(err, errCTE):
-		return no("UNKNOWN-CTE", "a transfer encoding that is not known here") // RFC 3516 §4.3
-	case errors.Is(err, maildir.ErrGone):
-		return no("EXPUNGEISSUED", "some of the messages are gone")
-	case errors.Is(err, maildir.ErrLocked):
-		s.Log.Warn("locked", "user", s.name(), "err", err)
-		return no("INUSE", "another program is at it, try again")
-	case errors.Is(err, maildir.ErrKeywords):
-		return no("LIMIT", "no more keywords in this mailbox")
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		s.Log.Error("disk full", "user", s.name(), "err", err)
-		return no("OVERQUOTA", "no space left")
-	case errors.Is(err, errRights), errors.Is(err, maildir.ErrRights):
-		return no("NOPERM", errRights.Error())
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		s.Log.Warn("not permitted", "user", s.name(), "err", err)
-		return no("NOPERM", "not permitted")
-	}
-	s.Log.Error("command failed", "user", s.name(), "err", err)
-	return no("UNAVAILABLE", "try again later")
-}
 
 func (s *Session) name() string {
 	if s.user == nil {
@@ -506,81 +437,4 @@ func isHTTP(line string) bool {
 		return strings.HasPrefix(rest, "/") || strings.Contains(rest, "HTTP/")
 	}
 	return false
-}
-
-// errTooBig reports a literal that nobody waited for us to ask for, and that
-// is larger than we read. Where the next command begins is not known.
-var errTooBig = errors.New("literal too large")
-
-// literal reads what l announces, after it has been asked for, and the line
-// behind it.
-func (s *Session) literal(p *parser, l announced) (text, line string, err error) {
-	most := int64(literalBefore)
-	if s.state != notAuthenticated {
-		most = literalAfter
-	}
-	if l.size > min(most, s.budget) {
-		if !l.sync {
-			p.fatal = errTooBig
-		}
-		return "", "", errTooBig
-	}
-	if l.sync {
-		s.Conn.WriteString("+ OK\r\n")
-	}
-	octets := make([]byte, l.size)
-	if _, err := io.ReadFull(s.Conn.Literal(l.size), octets); err != nil {
-		p.fatal = broken(err)
-		return "", "", err
-	}
-	line, err = s.line(p, l.size)
-	return string(octets), line, err
-}
-
-// line reads the line behind a literal of size octets.
-func (s *Session) line(p *parser, size int64) (string, error) {
-	line, err := s.Conn.ReadLine()
-	if err != nil {
-		p.fatal = broken(err)
-		return "", p.fatal // not io.EOF, which would be the good end of a message
-	}
-	s.budget -= size + int64(len(line)) + 16 // a command of many empty literals is bounded too
-	if s.budget < 0 {
-		p.fatal = errTooBig
-		return "", errTooBig
-	}
-	p.line = line
-	return line, nil
-}
-
-// broken is err in the middle of a command, where no end is a good one.
-func broken(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// skip reads over the literals that a command announced and nobody took.
-func (s *Session) skip(p *parser) error {
-	for {
-		l, ok := pending(p.line)
-		if !ok || l.sync {
-			return nil
-		}
-		most := s.budget
-		switch p.name {
-		case "APPEND", "REPLACE", "UID REPLACE":
-			most = max(most, s.MaxSize)
-		}
-		if l.size > most {
-			return errTooBig
-		}
-		if _, err := io.Copy(io.Discard, s.Conn.Literal(l.size)); err != nil {
-			return broken(err)
-		}
-		if _, err := s.line(p, min(l.size, 1024)); err != nil {
-			return p.fatal
-		}
-	}
 }
