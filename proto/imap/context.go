@@ -147,9 +147,9 @@ func (s *Session) cancelUpdate(p *parser) reply {
 	return ok("no further updates")
 }
 
-// tellLeft says which messages are no longer in the results since they are gone.
-// Their numbers are still those that the client knows (RFC 5267 §4.3.4).
-func (s *Session) tellLeft() {
+// tellLeft says which messages, of some, are no longer in the results since they
+// are gone. Their numbers are still those that the client knows (RFC 5267 §4.3.4).
+func (s *Session) tellLeft(of func(uid uint32) bool) {
 	v := s.view
 	if len(v.gone) == 0 {
 		return
@@ -157,7 +157,7 @@ func (s *Session) tellLeft() {
 	for _, u := range v.following.updates {
 		s.tellUpdate(u, func(uid uint32) bool {
 			_, gone := slices.BinarySearchFunc(v.gone, uid, func(m missing, uid uint32) int { return cmp.Compare(m.UID, uid) })
-			return gone
+			return gone && of(uid)
 		}, nil)
 	}
 }

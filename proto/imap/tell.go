@@ -41,10 +41,12 @@ func (s *Session) tell(expunge bool, quiet *own) {
 	if want.events == 0 { // but of what the client has done itself it has to hear
 		if expunge {
 			slices.Sort(v.removed)
-			s.tellGone(func(uid uint32) bool {
+			own := func(uid uint32) bool {
 				_, own := slices.BinarySearch(v.removed, uid)
 				return own
-			})
+			}
+			s.tellLeft(own)
+			s.tellGone(own)
 		}
 		return
 	}
@@ -52,7 +54,7 @@ func (s *Session) tell(expunge bool, quiet *own) {
 		changed, v.unheard = union(v.unheard, changed), nil
 	}
 	s.tellKeywords()
-	s.tellLeft()
+	s.tellLeft(func(uint32) bool { return true })
 	if expunge {
 		s.tellExpunged()
 	}
