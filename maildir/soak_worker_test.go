@@ -96,6 +96,9 @@ func soakWorker(spec string) {
 		os.Exit(1)
 	}
 	linkedLong = 5 * time.Second
+	if w.r.IntN(2) == 0 {
+		Keep(time.Duration(1+w.r.IntN(2000)) * time.Millisecond)
+	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(w.log, nil)))
 	if w.l, err = openLedger(3); err == nil {
 		w.s, err = Open(f[5])
