@@ -97,7 +97,8 @@ func (w *worker) look(f *Folder, at int, claim bool) *State {
 				w.fail("%s: UID %d is %s, was %s", name, m.UID, m.Key(), old[0].Key())
 			}
 			old = old[1:]
-		case v.last != nil && m.UID < v.last.UIDNext && (strict || w.l.base(name, m.Key()).taken.Load() == 0):
+		case v.last != nil && m.UID < v.last.UIDNext && (w.l.base(name, m.Key()).taken.Load() == 0 || strict && w.l.uid(at, m.UID).gone.Load() != 0):
+			// One that nobody has seen in between may come back: who gave it the UID was killed, and it was away.
 			w.fail("%s: UID %d (%s) has appeared below UIDNEXT %d", name, m.UID, m.Key(), v.last.UIDNext)
 		default:
 			if strict && m.ModSeq <= known {
