@@ -35,7 +35,14 @@ func (s *Session) tellNames(given []mentioned) error {
 	info := map[string]string{} // of those affected
 	affect := func(name, oldName string, e event) {
 		k := now[name]
-		if a.wants(name, k != nil && k.subscribed || old[name] != nil && old[name].subscribed)&e == 0 {
+		subscribed := func(name string) bool {
+			return now[name] != nil && now[name].subscribed || old[name] != nil && old[name].subscribed
+		}
+		wanted := a.wants(name, subscribed(name))
+		if oldName != "" { // who asks for the old one wants to hear where it has gone
+			wanted |= a.wants(oldName, subscribed(oldName))
+		}
+		if wanted&e == 0 {
 			return
 		}
 		if k != nil && k.exists && errors.Is(s.may(name, maildir.RightRead), errRights) { // §5
