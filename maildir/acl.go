@@ -153,7 +153,7 @@ func parseACL(text string) (lines []aclLine) {
 		if ok {
 			line = ""
 		}
-		if len(lines) < aclLines {
+		if len(lines) <= aclLines { // one more says that there are too many
 			lines = append(lines, aclLine{g, line})
 		}
 	}
@@ -297,6 +297,9 @@ func (s *Store) setACL(folder, who string, negative bool, change func(Rights, bo
 	if err != nil {
 		return err
 	}
+	if len(lines) > aclLines {
+		return ErrGrants // those that were not read would be lost
+	}
 	is := func(l aclLine) bool { return l.Who == who && l.Negative == negative }
 	var old Rights
 	at := slices.IndexFunc(lines, is)
@@ -307,7 +310,7 @@ func (s *Store) setACL(folder, who string, negative bool, change func(Rights, bo
 	switch {
 	case stays && at >= 0:
 		lines[at].Rights = now
-	case stays && len(lines) >= aclLines:
+	case stays && len(lines) == aclLines:
 		return ErrGrants
 	case stays:
 		lines = append(lines, aclLine{Grant{who, negative, now}, ""})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -59,6 +60,17 @@ func TestACL(t *testing.T) {
 	}
 	if err := s.SetACL("none", "owner", false, add); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
+	}
+	// A list that is too long to be read whole stays as it is.
+	long := strings.Repeat("# a line\n", aclLines) + "-owner w\nuser=last lr\n"
+	put(t, s, ".d/"+aclName, long)
+	for _, on := range []bool{true, false} {
+		if err := s.SetACL("d", "owner", true, func(Rights, bool) (Rights, bool) { return RightRead, on }); !errors.Is(err, ErrGrants) {
+			t.Error(err)
+		}
+	}
+	if got := get(t, s, ".d/"+aclName); got != long {
+		t.Errorf("%d octets of %d are left", len(got), len(long))
 	}
 	// The last one takes the file along.
 	for _, on := range []bool{true, false} {

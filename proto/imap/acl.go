@@ -75,7 +75,7 @@ func (s *Session) mayCreate(mailbox string) error {
 // mayRename asks for the right to take a mailbox away, and to make one below the
 // new parent (RFC 4314 §4). A level that is no mailbox has no list.
 func (s *Session) mayRename(from, to string) error {
-	if err := s.may(from, maildir.RightDelete); errors.Is(err, errRights) {
+	if err := s.may(from, maildir.RightDelete); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if parent(from) == parent(to) {

@@ -222,7 +222,7 @@ func (s *Session) delete(p *parser) reply {
 	if name == inbox {
 		return no("CANNOT", "INBOX stays")
 	}
-	if err := s.may(name, maildir.RightDelete); errors.Is(err, errRights) {
+	if err := s.may(name, maildir.RightDelete); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.failed(err)
 	}
 	s.shutIfSelf(name)

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"io/fs"
 	"strconv"
 
 	"pennypost/maildir"
@@ -40,7 +41,7 @@ func (s *Session) getQuotaRoot(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	if err := s.may(name, maildir.RightRead); errors.Is(err, errRights) { // RFC 9208 §6
+	if err := s.may(name, maildir.RightRead); err != nil && !errors.Is(err, fs.ErrNotExist) { // RFC 9208 §6
 		return s.failed(err)
 	}
 	u, err := s.user.Store.Quota()

@@ -106,7 +106,10 @@ func (g *program) searchKey(p *parser) key {
 	case "SMALLER":
 		return size{p.number64(), false}
 	case "UIDAFTER": // RFC 9738 §3.2
-		return uids{{p.nzNumber() + 1, star - 1}}
+		if n := p.nzNumber(); n < star-1 {
+			return uids{{n + 1, star - 1}}
+		}
+		return uids(nil) // there are none, and behind them come 0 and "*"
 	case "UIDBEFORE":
 		if n := p.nzNumber(); n > 1 {
 			return uids{{1, n - 1}}
