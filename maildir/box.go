@@ -318,8 +318,8 @@ func (b *box) stamps() (n, c stamp, err error) {
 	if b.dir == nil {
 		return n, c, fs.ErrClosed
 	}
-	if n, err = b.dir.stamp("new"); err == nil {
-		c, err = b.dir.stamp("cur")
+	if n, err = b.dir.stampDir("new"); err == nil {
+		c, err = b.dir.stampDir("cur")
 	}
 	if err == nil && (n == stamp{} || c == stamp{}) {
 		if err = ErrGone; b.again.Swap(false) && b.dir.mend() { // as who opens it does

@@ -327,6 +327,22 @@ func (p *place) stamp(name string) (stamp, error) {
 	return stampOf(&st), nil
 }
 
+// stampDir is stamp of a directory, which no symbolic link may have come in place of: whoever changes what is in it would
+// follow that.
+func (p *place) stampDir(name string) (stamp, error) {
+	var st unix.Stat_t
+	err := statat(p.fd, name, &st)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return stamp{}, nil
+	case err != nil:
+		return stamp{}, err
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return stamp{}, &fs.PathError{Op: "look at", Path: name, Err: unix.ENOTDIR}
+	}
+	return stampOf(&st), nil
+}
+
 // age tells how long before now the stamp's change happened, by this host's clock.
 func (s stamp) age(now time.Time) time.Duration { return now.Sub(time.Unix(s.sec, s.nsec)) }
 
