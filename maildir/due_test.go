@@ -327,3 +327,24 @@ func deadOwner(_ string, data []byte) []byte {
 	}
 	return data
 }
+
+// What a reading has found, and nobody has seen to, because the lock was not to be had or another process has changed the
+// folder meanwhile, is found again by the next look.
+func TestFoundAgain(t *testing.T) {
+	s := newStore(t)
+	put(t, s, "cur/a:2,", "a")
+	f := open(t, s, "INBOX")
+	look(t, f, false)
+	put(t, s, "cur/b:2,S", "b")
+	put(t, s, "new/c", "c")
+	time.Sleep(2 * fineGrain) // nothing can hide any more
+	f.box.mu.Lock()
+	p, more, err := f.box.look(false)
+	f.box.mu.Unlock()
+	if err != nil || !more || len(p.unknown) != 2 {
+		t.Fatalf("%+v, %v, %v", p, more, err)
+	}
+	if st := look(t, f, false); st.Len() != 3 {
+		t.Errorf("%d messages: %v", st.Len(), keys(st))
+	}
+}

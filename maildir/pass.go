@@ -34,6 +34,7 @@ type pass struct {
 
 	version            uint64 // of the box behind it
 	newStamp, curStamp stamp  // before the reading
+	newRead, curRead   time.Time
 }
 
 // note counts a sighting of the message at a place.
@@ -121,7 +122,24 @@ func (b *box) pass(readCur bool) (*pass, error) {
 	}
 	p.lacks(b)
 	p.version = b.version
+	p.newRead, p.curRead = b.new.read, b.cur.read
+	if len(p.unknown) > 0 || p.missing > 0 { // until that has been seen to, nobody shall think it was
+		b.new.read = time.Time{}
+		if p.readCur {
+			b.cur.read = time.Time{}
+		}
+	}
 	return p, nil
+}
+
+// seenTo notes that all which a pass has found has its UID, and that what it has missed is gone or will be looked for.
+func (b *box) seenTo(p *pass) {
+	if b.new.read.IsZero() && b.new.stamp == p.newStamp {
+		b.new.read = p.newRead
+	}
+	if b.cur.read.IsZero() && b.cur.stamp == p.curStamp && p.readCur && p.missing == 0 {
+		b.cur.read = p.curRead
+	}
 }
 
 // lacks finds the messages that should have been seen and were not.

@@ -162,6 +162,9 @@ func (b *box) unlocked(p *pass, err error) error {
 	if p.stable {
 		b.bury(p, true)
 	}
+	if readOnly(err) { // there is nothing more to be done
+		b.seenTo(p)
+	}
 	return nil
 }
 
@@ -290,6 +293,7 @@ func (b *box) lookLocked(by *Folder, p *pass, claim bool, lk *lock) (err error) 
 			return err
 		}
 	}
+	b.seenTo(p)
 	if by != nil {
 		by.meet(b)
 	}
@@ -565,8 +569,5 @@ func (b *box) find() (*pass, error) {
 	if p.stable {
 		b.bury(p, true)
 	}
-	if len(p.unknown) > 0 || p.missing > 0 {
-		b.new.read, b.cur.read = time.Time{}, time.Time{} // the next Sync sees to them
-	}
-	return p, nil
+	return p, nil // the next Sync sees to what is unknown or missing
 }
