@@ -47,9 +47,8 @@ type appending struct {
 }
 
 var (
-	errEmpty  = errors.New("a message has at least one octet")
-	errMany   = errors.New("too many messages at once")
-	errHeader = errors.New("octets beyond ASCII in a header, which you have not enabled")
+	errEmpty = errors.New("a message has at least one octet")
+	errMany  = errors.New("too many messages at once")
 )
 
 // open opens the mailbox before the first message is asked for.
@@ -99,8 +98,6 @@ func (a *appending) failed(err error) reply {
 		return no("CANNOT", errEmpty.Error())
 	case errors.Is(err, errMany):
 		return a.s.refusedLimit(0) // RFC 9738 §3.1
-	case errors.Is(err, errHeader):
-		return no("CANNOT", errHeader.Error())
 	}
 	if bad, ok := errors.AsType[badURL](err); ok {
 		return no(bad.code(), bad.why)
@@ -155,7 +152,7 @@ func (a *appending) message() error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	in := &incoming{plain: !a.s.has(utf8Accept | rev2)}
+	in := &incoming{}
 	err = a.arrival.Add(o, writing(func(w io.Writer) error {
 		in.w = w
 		return data(in)
@@ -194,28 +191,14 @@ func (f writing) WriteTo(w io.Writer) (int64, error) { return 0, f(w) }
 // Read is there for io.Copy to take it.
 func (writing) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
-// An incoming message counts its octets, and sees to it that there are none in
-// its header that the client may not send.
+// An incoming message counts its octets. Old mail has 8-bit octets in its
+// header: whoever wants it kept may bring it (not so RFC 6855 §4).
 type incoming struct {
 	w      io.Writer
 	octets int64
-	plain  bool // the header has to be ASCII, and this is still the header
-	line   int  // octets of the line at hand, without its end
 }
 
 func (m *incoming) Write(p []byte) (int, error) {
-	for i := 0; m.plain && i < len(p); i++ {
-		switch c := p[i]; {
-		case c == '\n' && m.line == 0:
-			m.plain = false
-		case c == '\n':
-			m.line = 0
-		case c >= 0x80:
-			return 0, errHeader // RFC 6855 §4
-		case c != '\r':
-			m.line++
-		}
-	}
 	n, err := m.w.Write(p)
 	m.octets += int64(n)
 	return n, err
