@@ -25,7 +25,7 @@ func TestGoIMAP(t *testing.T) {
 			}
 		},
 	}})
-	for _, name := range []string{"Work", "Entwürfe & mehr"} {
+	for _, name := range []string{"Work", "Play"} {
 		must(t, c.Create(name, nil).Wait())
 		must(t, c.Subscribe(name).Wait())
 	}
@@ -51,7 +51,7 @@ func TestGoIMAP(t *testing.T) {
 
 	list, err := c.List("", "*", &imap.ListOptions{ReturnSubscribed: true, ReturnStatus: &imap.StatusOptions{NumMessages: true, Size: true}}).Collect()
 	must(t, err)
-	for _, name := range []string{"INBOX", "Work", "Entwürfe & mehr"} {
+	for _, name := range []string{"INBOX", "Work", "Play"} {
 		if !slices.ContainsFunc(list, func(l *imap.ListData) bool { return l.Mailbox == name && l.Status != nil }) {
 			t.Errorf("%s is not listed with its status: %+v", name, list)
 		}
@@ -116,7 +116,7 @@ func TestGoIMAP(t *testing.T) {
 		}
 	}
 
-	copied, err := c.Copy(imap.UIDSetNum(1, 2), "Entwürfe & mehr").Wait()
+	copied, err := c.Copy(imap.UIDSetNum(1, 2), "Play").Wait()
 	must(t, err)
 	if copied.SourceUIDs.String() != "1:2" || copied.DestUIDs.String() != "1:2" {
 		t.Errorf("copy: %+v", copied)
@@ -148,8 +148,8 @@ func TestGoIMAP(t *testing.T) {
 	}
 	must(t, idle.Close())
 	must(t, idle.Wait())
-	must(t, c.Rename("Work", "Play", nil).Wait())
-	must(t, c.Delete("Play").Wait())
+	must(t, c.Rename("Work", "Toys", nil).Wait())
+	must(t, c.Delete("Toys").Wait())
 	must(t, c.Logout().Wait())
 }
 

@@ -60,6 +60,7 @@ func serve(c *cli.Context) error {
 	server.guesses.MaxLogins = c.Int("max-logins")
 	os.Unsetenv("IMAPLOGINTAG")
 	maildir.Keep(folderKept)
+	defer maildir.Keep(0) // nothing of them stays in tmp
 	return daemon.Run(c, daemon.Program{
 		Name: "imapd",
 		Roles: map[string]daemon.Role{
