@@ -380,9 +380,6 @@ func (p *parser) name8(s string) string {
 		return p.mention(s, p.normal(belowInbox(s)))
 	}
 	name, ok := maildir.DecodeUTF7(s)
-	if !ok && !isASCII([]byte(s)) && utf8.ValidString(s) {
-		name, ok = s, true // go-imap takes the word IMAP4rev2 for leave to write UTF-8
-	}
 	if !ok {
 		p.fail("mailbox name is not modified UTF-7")
 		return ""
