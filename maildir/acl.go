@@ -278,16 +278,11 @@ func (s *Store) setACL(folder, who string, negative bool, change func(Rights, bo
 	if !isWho(who) {
 		return ErrName
 	}
-	root, err := s.dir()
+	_, done, err := s.lockNotes()
 	if err != nil {
 		return err
 	}
-	defer root.close()
-	lk, err := root.lockBy(metadataLock)
-	if err != nil {
-		return err
-	}
-	defer lk.release()
+	defer done()
 	p, err := s.openFolderPlace(folder)
 	if err != nil {
 		return err

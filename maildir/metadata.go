@@ -164,18 +164,26 @@ func (s *Store) SetMetadata(folder string, changes map[string]*string) error {
 	return nil
 }
 
-// changeMetadata replaces the file of a folder, and lets all sessions know.
-func (s *Store) changeMetadata(folder string, change func(Annotations) error) error {
-	root, err := s.dir()
-	if err != nil {
-		return err
+// lockNotes opens the Maildir and locks what is noted about its folders: annotations, uses and rights. done ends both.
+func (s *Store) lockNotes() (root *place, done func(), err error) {
+	if root, err = s.dir(); err != nil {
+		return nil, nil, err
 	}
-	defer root.close()
 	lk, err := root.lockBy(metadataLock)
 	if err != nil {
+		root.close()
+		return nil, nil, err
+	}
+	return root, func() { lk.release(); root.close() }, nil
+}
+
+// changeMetadata replaces the file of a folder, and lets all sessions know.
+func (s *Store) changeMetadata(folder string, change func(Annotations) error) error {
+	root, done, err := s.lockNotes()
+	if err != nil {
 		return err
 	}
-	defer lk.release()
+	defer done()
 	p, file, err := s.annotated(folder)
 	if err != nil {
 		return err

@@ -30,7 +30,8 @@ const (
 
 // Keep lets the process remember for a while what it knows of a folder when nobody has it open any more: the next one to
 // open it looks whether anything has changed, as who had it open all the time does, and reads nothing again. 0, as at first,
-// is not at all; a disk cannot be unmounted while folders on it are kept.
+// is not at all; a disk cannot be unmounted while folders on it are kept. Each of them has a file in tmp, so that who has
+// called Keep calls Keep(0) at the end.
 func Keep(d time.Duration) {
 	var limit unix.Rlimit
 	most := keepMost

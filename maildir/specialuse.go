@@ -49,16 +49,11 @@ func (s *Store) setUses(folder string, uses []string) (others []string, err erro
 	if folder == inbox {
 		return nil, ErrName
 	}
-	root, err := s.dir()
+	root, done, err := s.lockNotes()
 	if err != nil {
 		return nil, err
 	}
-	defer root.close()
-	lk, err := root.lockBy(metadataLock)
-	if err != nil {
-		return nil, err
-	}
-	defer lk.release()
+	defer done()
 	p, err := s.openFolderPlace(folder)
 	if err != nil {
 		return nil, err

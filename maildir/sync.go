@@ -535,23 +535,17 @@ func (b *box) claim(lk *lock) {
 
 // ownChange is called before we rename or remove files in cur, and what it returns after: if nobody else had changed
 // cur before, we know what is in it, and need not read it on account of our own change.
-func (b *box) ownChange() func() {
-	before, err := b.dir.stamp("cur")
-	clean := err == nil && before == b.cur.stamp && !b.cur.read.IsZero()
-	return func() {
-		if after, err := b.dir.stamp("cur"); clean && err == nil && after != before {
-			b.cur.changed(after)
-		}
-	}
-}
+func (b *box) ownChange() func() { return b.ownChangeIn("cur", &b.cur) }
 
 // ownArrival is ownChange for files that we bring into new.
-func (b *box) ownArrival() func() {
-	before, err := b.dir.stamp("new")
-	clean := err == nil && before == b.new.stamp && !b.new.read.IsZero()
+func (b *box) ownArrival() func() { return b.ownChangeIn("new", &b.new) }
+
+func (b *box) ownChangeIn(dir string, v *dirView) func() {
+	before, err := b.dir.stamp(dir)
+	clean := err == nil && before == v.stamp && !v.read.IsZero()
 	return func() {
-		if after, err := b.dir.stamp("new"); clean && err == nil && after != before {
-			b.new.changed(after)
+		if after, err := b.dir.stamp(dir); clean && err == nil && after != before {
+			v.changed(after)
 		}
 	}
 }
