@@ -71,17 +71,7 @@ func (p *parser) fetchItems() (items []fetchItem) {
 	if !strings.HasPrefix(p.rest, "(") {
 		return []fetchItem{p.fetchAtt()}
 	}
-	p.list(func() {
-		if len(items) == maxItems {
-			p.fail("too many items")
-			return
-		}
-		items = append(items, p.fetchAtt())
-	})
-	if p.err == nil && len(items) == 0 {
-		p.fail("items missing")
-	}
-	return items
+	return listOf(p, maxItems, "too many items", "items missing", p.fetchAtt)
 }
 
 // fetchAtt is the rule fetch-att.
@@ -154,19 +144,9 @@ func (p *parser) oldAtt(name string) (f fetchItem, ok bool) {
 }
 
 // headerList = SP "(" header-fld-name *(SP header-fld-name) ")"
-func (p *parser) headerList() (names []string) {
+func (p *parser) headerList() []string {
 	p.sp()
-	p.list(func() {
-		if len(names) == maxFields {
-			p.fail("too many fields")
-			return
-		}
-		names = append(names, p.astring())
-	})
-	if p.err == nil && len(names) == 0 {
-		p.fail("field names missing")
-	}
-	return names
+	return listOf(p, maxFields, "too many fields", "field names missing", p.astring)
 }
 
 // set is names for named.

@@ -343,18 +343,8 @@ func (p *parser) statusAtt() string {
 }
 
 // statusAtts = "(" status-att *(SP status-att) ")"
-func (p *parser) statusAtts() (items []string) {
-	p.list(func() {
-		if len(items) > len(statusItems) {
-			p.fail("too many status items")
-			return
-		}
-		items = append(items, p.statusAtt())
-	})
-	if p.err == nil && len(items) == 0 {
-		p.fail("status items missing")
-	}
-	return items
+func (p *parser) statusAtts() []string {
+	return listOf(p, len(statusItems)+1, "too many status items", "status items missing", p.statusAtt)
 }
 
 // status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"   (RFC 9051 §6.3.11)

@@ -94,21 +94,11 @@ func (p *parser) metadataMailbox() string {
 }
 
 // entries = entry / "(" entry *(SP entry) ")"   (RFC 5464 §5)
-func (p *parser) entries() (entries []string) {
+func (p *parser) entries() []string {
 	if !strings.HasPrefix(p.rest, "(") {
 		return []string{p.entry()}
 	}
-	p.list(func() {
-		if len(entries) == maxEntries {
-			p.fail("too many entries")
-			return
-		}
-		entries = append(entries, p.entry())
-	})
-	if p.err == nil && len(entries) == 0 {
-		p.fail("entry missing")
-	}
-	return entries
+	return listOf(p, maxEntries, "too many entries", "entry missing", p.entry)
 }
 
 // entry = astring, a path in small letters: case does not count (RFC 5464

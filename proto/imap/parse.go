@@ -351,6 +351,22 @@ func (p *parser) modifiers(one func(name string)) {
 	}
 }
 
+// listOf = "(" item *(SP item) ")". many is the mistake of more items than most,
+// missing that of none.
+func listOf[T any](p *parser, most int, many, missing string, item func() T) (list []T) {
+	p.list(func() {
+		if len(list) == most {
+			p.fail("%s", many)
+			return
+		}
+		list = append(list, item())
+	})
+	if p.err == nil && len(list) == 0 {
+		p.fail("%s", missing)
+	}
+	return list
+}
+
 // maxName bounds a mailbox name in octets; longer ones cannot be a file name.
 const maxName = 1000
 

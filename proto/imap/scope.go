@@ -32,21 +32,11 @@ func (p *parser) scope() scope {
 
 // someMailboxes = mailbox / "(" mailbox *(SP mailbox) ")"   (RFC 5465 §8,
 // one-or-more-mailbox)
-func (p *parser) someMailboxes() (names []string) {
+func (p *parser) someMailboxes() []string {
 	if !strings.HasPrefix(p.rest, "(") {
 		return []string{p.mailbox()}
 	}
-	p.list(func() {
-		if len(names) == maxScopeNames {
-			p.fail("too many mailboxes")
-			return
-		}
-		names = append(names, p.mailbox())
-	})
-	if p.err == nil && len(names) == 0 {
-		p.fail("mailbox missing")
-	}
-	return names
+	return listOf(p, maxScopeNames, "too many mailboxes", "mailbox missing", p.mailbox)
 }
 
 // has says whether a mailbox that exists is in the scope. Which ones mail comes

@@ -13,18 +13,24 @@ func (s *Session) search(p *parser) reply {
 		return bad(err)
 	}
 	g.within(s.searched(p, g.key))
-	found, refused := s.ask(g, r, nil)
+	return s.asked(p, g, r, "SEARCH", nil)
+}
+
+// asked answers SEARCH and SORT, as the response is named unless it is ESEARCH:
+// with what is found, in the order of criteria, if there are any.
+func (s *Session) asked(p *parser, g *program, r *returns, name string, by []criterion) reply {
+	found, refused := s.ask(g, r, by)
 	if refused != nil {
 		return *refused
 	}
 	switch {
 	case !r.extended:
-		s.tellSearch("SEARCH", p.byUID, found, g.modSeq)
+		s.tellSearch(name, p.byUID, found, g.modSeq)
 	case r.tells():
 		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
 	}
 	if r.update {
-		s.follow(p, g, r, nil, found)
+		s.follow(p, g, r, by, found)
 	}
 	return ok("done")
 }

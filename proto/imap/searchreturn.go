@@ -31,9 +31,9 @@ type partial struct {
 }
 
 // searchReturn = "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")" SP,
-// or nothing, which IMAP4rev2 takes for (ALL), of SEARCH alone (RFC 9051 §6.4.4).
+// or nothing, which IMAP4rev2 takes for (ALL).
 func (s *Session) searchReturn(p *parser) *returns {
-	r := &returns{extended: s.has(rev2) && strings.HasSuffix(p.name, "SEARCH")}
+	r := &returns{extended: s.has(rev2)}
 	if !p.word("RETURN") {
 		r.all = r.extended
 		return r

@@ -30,20 +30,7 @@ func (s *Session) sort(p *parser) reply {
 	if err := p.end(); err != nil {
 		return bad(err)
 	}
-	found, refused := s.ask(g, r, by)
-	if refused != nil {
-		return *refused
-	}
-	switch {
-	case !r.extended:
-		s.tellSearch("SORT", p.byUID, found, g.modSeq)
-	case r.tells():
-		s.Conn.Write(append(s.appendSearch(nil, p, r, found), "\r\n"...))
-	}
-	if r.update {
-		s.follow(p, g, r, by, found)
-	}
-	return ok("done")
+	return s.asked(p, g, r, "SORT", by)
 }
 
 // sortCriteria = "(" sort-criterion *(SP sort-criterion) ")"
